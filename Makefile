@@ -1,0 +1,17 @@
+# The first Python that runs and is new enough; a broken, foreign or old one of the name is passed over.
+ifndef PYTHON
+PYTHON := $(shell for p in .venv/bin/python python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11) or print(sys.executable))' 2>/dev/null && break; done)
+endif
+DO = $(if $(PYTHON),,$(error Python 3.11 or newer is needed on PATH))@"$(PYTHON)" tools/bootstrap.py
+
+.PHONY: run test lint lock bench schema fuzz clean
+
+run: ; $(DO) run $(ARGS)
+test: ; $(DO) test
+lint: ; $(DO) lint
+lock: ; $(DO) lock $(if $(UPGRADE),--upgrade)
+bench: ; $(DO) in dev -m bench $(ARGS)
+schema: ; $(DO) in run -m cli schema
+fuzz: ; $(DO) in dev -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
+clean: ; $(DO) clean

@@ -1,0 +1,227 @@
+"""Composition root: reads the settings, wires the parts, and takes them apart again in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from subscriptions.tail import FeedTails
+from subscriptions.websocket import GraphQLSockets
+
+from auth import http as oauth
+from auth.authenticate import Authenticator
+from auth.keys import SigningKeys
+from auth.principals import Principal
+from clients import sandbox_payments, sandbox_sms
+from clients.payments import NotificationInvalid, PaymentProvider
+from clients.sms import SandboxSms, SmsSender
+from clients.unconfigured import NoPayments, NoSms
+from core import logs
+from core.clock import Clock, ScaledClock, SystemClock, wall_now
+from core.ids import uuid7
+from core.settings import Settings
+from gateway import metrics
+from gateway.contracts import build_contracts
+from gateway.execution import Gateway
+from gateway.http import GraphQLEndpoint, Origins
+from gateway.operations import BUNDLED, Operations, read_manifest
+from models.database import Database, migrate
+from resolvers.context import Context
+from schema.build import full_schema
+from services import payments
+from services.jobs import JobRunner
+from services.runtime import Runtime
+from subscriptions.signals import BroadcastSignals
+
+WEB: Final = Path(__file__).with_name("web")
+MAX_NOTIFICATION: Final = 100_000
+OPERATIONS_REFRESH: Final = timedelta(seconds=15)
+
+log = logs.get(__name__)
+
+
+def make_clock(settings: Settings) -> Clock:
+    """The domain clock that ``settings`` describe."""
+    if settings.clock_speed == 1 and settings.clock_origin is None:
+        return SystemClock()
+    origin = settings.clock_origin or wall_now()
+    if settings.clock_real_origin is None:
+        return ScaledClock(origin, settings.clock_speed)
+    return ScaledClock(origin, settings.clock_speed, settings.clock_real_origin)
+
+
+@asynccontextmanager
+async def database_url(settings: Settings) -> AsyncIterator[str]:
+    """URL of the database to use; without one in ``settings``, of an embedded one that runs meanwhile."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    from models.embedded import EmbeddedPostgres  # production neither has nor needs its wheel
+
+    server = EmbeddedPostgres(settings.data_dir / "postgres")
+    await asyncio.to_thread(server.start)
+    try:
+        yield await asyncio.to_thread(server.create_database)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, tails: bool = False) -> AsyncIterator[tuple[Runtime, FeedTails | None]]:
+    """The ports of the program on a migrated database: all that services, jobs and the operator's commands need.
+
+    With ``tails`` also what subscriptions follow feeds by.
+    """
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(database_url(settings))
+        await migrate(url)
+        database = Database(url, settings.database_pool_size)
+        await database.open()
+        stack.push_async_callback(database.close)
+        keys = SigningKeys.of(settings)
+        signals = BroadcastSignals(settings.redis_url)
+        following = FeedTails(database, head_check=settings.feed_head_check) if tails else None
+        await signals.start(following.deliver if following else None)
+        stack.push_async_callback(signals.close)
+        if following is not None:
+            await following.start()
+            stack.push_async_callback(following.close)
+        sms: SmsSender = SandboxSms() if settings.sandbox else NoSms()
+        provider: PaymentProvider = sandbox_payments.SandboxPayments(settings) if settings.sandbox else NoPayments()
+        yield Runtime(settings, database, make_clock(settings), uuid7, signals, sms, provider, keys), following
+
+
+@dataclass
+class Program:
+    """The running parts that the routes talk to."""
+
+    runtime: Runtime
+    tails: FeedTails
+    gateway: Gateway
+    authenticator: Authenticator
+    sockets: GraphQLSockets
+    jobs: JobRunner | None
+    draining: bool = False
+
+    def context(self, principal: Principal, locale: str, request_id: str, client_address: str) -> Context:
+        return Context(self.runtime, self.tails, principal, locale, request_id, client_address)
+
+    async def drain(self) -> None:
+        """Say not ready, and ask the connected terminals to come back elsewhere."""
+        self.draining = True
+        await self.sockets.drain()
+
+    async def follow_operations(self) -> None:
+        """Take over operations that are registered while the program runs."""
+        while True:
+            await asyncio.sleep(OPERATIONS_REFRESH.total_seconds())
+            try:
+                await self.gateway.operations.load(self.runtime.database)
+            except OSError as error:
+                log.warning("operations.not_read", error=repr(error))
+
+    def routes(self) -> list[BaseRoute]:
+        settings = self.runtime.settings
+        endpoint = GraphQLEndpoint(self.gateway, self.authenticator, self.context, settings)
+        routes: list[BaseRoute] = [
+            Route("/graphql", endpoint.handle, methods=["GET", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]),
+            WebSocketRoute("/graphql", self.sockets),
+            *oauth.routes(self.runtime, self.runtime.keys),
+            Route("/webhooks/payments/{channel}", self._payment_notified, methods=["POST"]),
+            Route("/healthz", self._healthy),
+            Route("/readyz", self._ready),
+            Route("/metrics", self._metrics),
+        ]
+        if isinstance(self.runtime.sms, SandboxSms):
+            routes += sandbox_sms.routes(self.runtime.sms)
+        if isinstance(self.runtime.payments, sandbox_payments.SandboxPayments):
+            routes += self.runtime.payments.routes()
+        return [*routes, Mount("/", StaticFiles(directory=WEB, html=True, check_dir=False))]
+
+    async def _payment_notified(self, request: Request) -> Response:
+        body = await request.body()
+        if len(body) > MAX_NOTIFICATION:
+            return Response(status_code=413)
+        try:
+            await payments.handle_notification(self.runtime, dict(request.headers), body)
+        except NotificationInvalid as error:
+            log.warning("payment.notification_invalid", channel=request.path_params["channel"], reason=str(error))
+            return Response(status_code=400)
+        except Exception:
+            log.exception("payment.notification_failed", channel=request.path_params["channel"])
+            return Response(status_code=500)  # the provider sends it again
+        return Response(status_code=204)
+
+    async def _healthy(self, request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def _ready(self, request: Request) -> Response:
+        checks = {"serving": not self.draining, "database": await self._database_answers()}
+        if self.jobs is not None:
+            checks["jobs"] = self.jobs.connected.is_set()
+        ready = all(checks.values())
+        return Response(orjson.dumps(checks), 200 if ready else 503, {"content-type": "application/json"})
+
+    async def _database_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(2):
+                return await self.runtime.database.fetchval("SELECT 1") == 1
+        except Exception:
+            return False
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Program]:
+    """The whole program, from its database to its job runner."""
+    async with AsyncExitStack() as stack:
+        runtime, tails = await stack.enter_async_context(open_runtime(settings, tails=True))
+        assert tails is not None
+        contracts = build_contracts(full_schema())
+        gateway = Gateway(contracts, settings, Operations())
+        for operation in read_manifest(settings.operations_manifest or BUNDLED):
+            if not gateway.operations.offer(operation, contracts, gateway.documents):
+                log.warning("operation.unusable", name=operation.name, id=operation.id)
+        await gateway.operations.load(runtime.database)
+        authenticator = Authenticator(runtime.database, runtime.keys)
+        jobs = JobRunner(runtime) if settings.jobs_in_process else None
+        sockets = GraphQLSockets(gateway, authenticator, runtime, tails, Origins.of(settings))
+        program = Program(runtime, tails, gateway, authenticator, sockets, jobs)
+        following = asyncio.create_task(program.follow_operations())
+        stack.callback(following.cancel)
+        stack.push_async_callback(sockets.close)
+        if jobs is not None:
+            jobs.start()
+            stack.push_async_callback(jobs.stop)
+        try:
+            yield program
+        finally:
+            program.draining = True
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The ASGI application. Its parts come to life with its lifespan; ``app.state.program`` has them then."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with running(settings) as program:
+            app.state.program = program
+            app.router.routes.extend(program.routes())
+            log.info("serving", database="own" if settings.database_url else "embedded", sandbox=settings.sandbox)
+            yield
+
+    return Starlette(lifespan=lifespan)

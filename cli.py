@@ -1,0 +1,470 @@
+"""The operator's commands: ``python -m cli --help``."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+import uvicorn
+from pydantic import ValidationError
+from replay.command import app as replay_commands
+from rich.console import Console
+from rich.table import Table
+from starlette.applications import Starlette
+
+import app as program
+from auth.principals import View
+from core import logs
+from core.clock import wall_now
+from core.settings import Settings
+from gateway.contracts import SDL_FOLDER, build_contracts, sdl_drift, write_sdl
+from gateway.documents import Documents
+from gateway.operations import (
+    BUNDLED,
+    SOURCES,
+    ManifestError,
+    Operations,
+    make_manifest,
+    read_manifest,
+    register,
+    registered,
+)
+from models.database import migrate as migrate_database
+from schema.build import full_schema
+from services import seed
+from services.jobs import JobRunner
+
+CONFIGURATION: Final = Path("docs/configuration.md")
+DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
+USER_TIMEOUT_MS: Final = 30_000
+"""A peer that takes nothing for this long is cut off by the kernel; no protocol of uvicorn does it."""
+SEND_BUFFER: Final = 64 * 1024
+
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+operations_cli = typer.Typer(no_args_is_help=True, help="Persisted operations: all that a partner can call.")
+cli.add_typer(operations_cli, name="operations")
+cli.add_typer(replay_commands, name="replay", help="Play a day of a city through the public API.")
+
+console = Console()
+complaints = Console(stderr=True)
+
+Check = Annotated[bool, typer.Option("--check", help="Write nothing; fail when the files are not up to date.")]
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of the environment with ``overrides``; a mistake in them ends the program with its explanation."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"])
+            complaints.print(f"[red]HUTONG_{name.upper()}[/]: {problem['msg']}")
+        raise typer.Exit(2) from None
+
+
+def development(**chosen: Any) -> Settings:
+    """Settings with the conveniences of development, below the environment and below what was ``chosen``."""
+    convenient: dict[str, Any] = {
+        "sandbox": True,
+        "introspection": True,
+        "mask_errors": False,
+        "log_json": False,
+        "log_level": "warning",
+        "shutdown_grace": timedelta(seconds=3),
+    }
+    unset = {name: value for name, value in convenient.items() if f"HUTONG_{name.upper()}" not in os.environ}
+    return load_settings(**unset | {name: value for name, value in chosen.items() if value is not None})
+
+
+def run_async(main: Coroutine[Any, Any, None]) -> None:
+    """Run ``main`` on uvloop where there is one."""
+    if sys.platform == "win32":
+        asyncio.run(main)
+    else:
+        import uvloop
+
+        uvloop.run(main)
+
+
+# serving
+
+
+@cli.command()
+def run(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for the embedded database and keys.")] = None,
+    speed: Annotated[float, typer.Option(min=0.01, help="Domain seconds per real second.")] = seed.DEMO_SPEED,
+    demo: Annotated[bool, typer.Option(help="Let people order, cook and ride all day.")] = True,
+) -> None:
+    """Run everything on this machine, with a city to look at: nothing else needs to be installed or started."""
+    settings = development(port=port, host=host, data_dir=data_dir)
+    if settings.clock_origin is None and settings.clock_speed == 1:
+        settings = settings.model_copy(update=continued_clock(settings.data_dir / "clock.json", speed))
+    logs.configure(settings.log_level, json=settings.log_json)
+
+    async def announce(running: program.Program, base_url: str) -> None:
+        city = await seed.seed(running.runtime)
+        tokens = await seed.demo_tokens(running.runtime)
+        show_welcome(base_url, tokens, settings)
+        if demo:
+            demos.append(await start_demo(base_url, tokens["admin"], city))
+
+    demos: list[asyncio.subprocess.Process] = []
+
+    async def end() -> None:
+        for process in demos:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+
+    serve_forever(settings, announce, end)
+
+
+@cli.command()
+def serve() -> None:
+    """Serve in production, as the environment's HUTONG_* variables say (docs/configuration.md)."""
+    settings = load_settings()
+    logs.configure(settings.log_level, json=settings.log_json)
+    serve_forever(settings)
+
+
+@cli.command()
+def worker() -> None:
+    """Run deadlines and retries only; for installations with HUTONG_JOBS_IN_PROCESS=false on the web processes."""
+    settings = load_settings()
+    logs.configure(settings.log_level, json=settings.log_json)
+
+    async def main() -> None:
+        async with program.open_runtime(settings) as (runtime, _):
+            runner = JobRunner(runtime)
+            stop = asyncio.Event()
+            _on_signals(stop.set)
+            runner.start()
+            await stop.wait()
+            await runner.stop()
+
+    run_async(main())
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest schema. Safe to repeat, also while the program runs."""
+    settings = load_settings()
+    logs.configure(settings.log_level, json=settings.log_json)
+
+    async def main() -> None:
+        async with program.database_url(settings) as url:
+            await migrate_database(url)
+
+    run_async(main())
+    console.print("The database is up to date.")
+
+
+class Server(uvicorn.Server):
+    """Tells the program when it listens, and lets it drain before connections are closed."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette, started: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            await self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        running: program.Program | None = getattr(self._app.state, "program", None)
+        if running is not None:
+            await running.drain()
+        await super().shutdown(sockets)
+
+
+def serve_forever(
+    settings: Settings,
+    announce: Callable[[program.Program, str], Awaitable[None]] | None = None,
+    end: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Listen and serve until SIGTERM or Ctrl-C."""
+    listener = listen(settings.host, settings.port)
+    port = listener.getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base_url = settings.public_url or f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    settings = settings.model_copy(update={"port": port, "public_url": base_url})
+    application = program.create_app(settings)
+    config = uvicorn.Config(
+        application,
+        loop="auto" if sys.platform == "win32" else "uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        ws_max_size=1_000_000,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace.total_seconds())),
+    )
+
+    async def started() -> None:
+        if announce is not None:
+            await announce(application.state.program, base_url)
+
+    async def main() -> bool:
+        server = Server(config, application, started)
+        try:
+            await server.serve([listener])
+        finally:
+            if end is not None:
+                await end()
+        return server.started
+
+    outcome: list[bool] = []
+
+    async def kept() -> None:
+        outcome.append(await main())
+
+    try:
+        run_async(kept())
+    except KeyboardInterrupt:
+        return
+    if outcome != [True]:
+        complaints.print("[red]The program could not start;[/] the reason is above.")
+        raise typer.Exit(3)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; ends the program with an explanation when there can be none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        complaints.print(
+            f"[red]Cannot listen on {host}:{port}:[/] {error.strerror}. Choose another with --port or HUTONG_PORT."
+        )
+        raise typer.Exit(1) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+# development
+
+
+def continued_clock(path: Path, speed: float) -> dict[str, Any]:
+    """Settings of a domain clock that goes on where the last run with this data folder left it.
+
+    A clock that jumped back at every start would make tomorrow's orders younger than yesterday's.
+    """
+    now = wall_now()
+    origin = now
+    if path.exists():
+        was = orjson.loads(path.read_bytes())
+        elapsed = (now.timestamp() - was["real_origin"]) * was["speed"]
+        origin = max(now, datetime.fromisoformat(was["origin"]) + timedelta(seconds=elapsed))
+    clock = {"origin": origin, "real_origin": now.timestamp(), "speed": speed}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(clock))
+    return {"clock_origin": origin, "clock_real_origin": now.timestamp(), "clock_speed": speed}
+
+
+def show_welcome(base_url: str, tokens: dict[str, str], settings: Settings) -> None:
+    """Where to look and what to call it with."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Terminals", f"[link={base_url}]{base_url}/[/]")
+    table.add_row("GraphQL", f"{base_url}/graphql   (also WebSocket, graphql-transport-ws)")
+    table.add_row("Clock", f"{settings.clock_speed:g} domain seconds per second")
+    console.print()
+    console.rule("[bold]Hutong[/]")
+    console.print(table)
+    console.print("\nDemo tokens, for an [bold]Authorization: Bearer[/] header:")
+    for view in ("consumer", "merchant", "rider", "admin", "partner"):
+        console.print(f"[bold]{view}[/]")
+        console.print(tokens[view], soft_wrap=True, style="dim", highlight=False)
+    console.print("\nStop with Ctrl-C.", highlight=False)
+
+
+async def start_demo(base_url: str, admin_token: str, city: Any) -> asyncio.subprocess.Process:
+    """A child process that plays the day, so that its work does not slow the server's loop."""
+    del city
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli", "play-demo", base_url, env={**os.environ, DEMO_TOKEN: admin_token}
+    )
+
+
+@cli.command(hidden=True)
+def play_demo(base_url: str) -> None:
+    """Play the demo day against a running server (started by ``run``)."""
+    from replay import demo
+
+    logs.configure("warning")
+    run_async(demo.play_forever(base_url, os.environ[DEMO_TOKEN], 1))
+
+
+@cli.command()
+def token(view: Annotated[str, typer.Argument(help="consumer, merchant, rider, admin, partner or device")]) -> None:
+    """Print a token of a demo account; for development, on a sandbox installation."""
+    settings = development()
+    logs.configure("error")
+
+    async def main() -> None:
+        async with program.open_runtime(settings) as (runtime, _):
+            tokens = await seed.demo_tokens(runtime)
+            if view not in tokens:
+                complaints.print(f"[red]No demo account for {view};[/] there are {', '.join(sorted(tokens))}.")
+                raise typer.Exit(2)
+            print(tokens[view])
+
+    run_async(main())
+
+
+# contracts and operations
+
+
+@cli.command()
+def schema(check: Check = False) -> None:
+    """Write the contract of every view to schema/sdl/."""
+    contracts = build_contracts(full_schema())
+    if not check:
+        for path in write_sdl(contracts):
+            console.print(f"wrote {path}")
+        return
+    drift = sdl_drift(contracts)
+    if drift:
+        print(drift)
+        complaints.print(
+            f"[red]{SDL_FOLDER}/ is not what the code says.[/] If the change is meant: python -m cli schema"
+        )
+        raise typer.Exit(1)
+    console.print("The contracts are up to date.")
+
+
+@operations_cli.command("register")
+def register_operations(
+    file: Annotated[Path, typer.Argument(help="Apollo persisted query manifest.")],
+    view: Annotated[View, typer.Option(case_sensitive=False, help="Who may call them.")] = View.PARTNER,
+) -> None:
+    """Register the operations of a manifest; running servers take them over within seconds."""
+    settings = load_settings()
+    logs.configure("error")
+
+    async def main() -> None:
+        contract = build_contracts(full_schema())[view]
+        try:
+            operations = read_manifest(file)
+            async with program.open_runtime(settings) as (runtime, _):
+                added = await register(runtime.database, contract, operations, Documents(introspection=False))
+        except ManifestError as error:
+            complaints.print(f"[red]Nothing was registered:[/] {error}")
+            raise typer.Exit(1) from None
+        console.print(f"{added} new, {len(operations) - added} known before.")
+
+    run_async(main())
+
+
+@operations_cli.command("manifest")
+def make_operations_manifest(
+    folder: Annotated[Path, typer.Argument(help="Folder of .graphql files, one named operation each.")] = SOURCES,
+    out: Annotated[Path, typer.Option(help="The manifest to write.")] = BUNDLED,
+) -> None:
+    """Make a manifest of operations, with their ids; by default the one that the program brings along."""
+    try:
+        out.write_bytes(make_manifest(list(folder.glob("*.graphql"))))
+        operations = read_manifest(out)
+    except ManifestError as error:
+        complaints.print(f"[red]{error}[/]")
+        raise typer.Exit(1) from None
+    contracts, documents, known = build_contracts(full_schema()), Documents(introspection=False), Operations()
+    for operation in operations:
+        views = known.offer(operation, contracts, documents)
+        console.print(f"{operation.name:<24} {', '.join(v.lower() for v in views) or '[red]valid for no view[/]'}")
+
+
+@operations_cli.command("list")
+def list_operations() -> None:
+    """The operations in the database."""
+    settings = load_settings()
+    logs.configure("error")
+
+    async def main() -> None:
+        async with program.open_runtime(settings) as (runtime, _):
+            for view, name, id in await registered(runtime.database):
+                console.print(f"{view.lower():<9} {name:<32} sha256:{id}", highlight=False, soft_wrap=True)
+
+    run_async(main())
+
+
+# documentation
+
+
+@cli.command()
+def config_docs(check: Check = False) -> None:
+    """Write docs/configuration.md from the settings."""
+    text = configuration_page()
+    if not check:
+        CONFIGURATION.parent.mkdir(exist_ok=True)
+        CONFIGURATION.write_text(text)
+        console.print(f"wrote {CONFIGURATION}")
+    elif not CONFIGURATION.exists() or CONFIGURATION.read_text() != text:
+        complaints.print(f"[red]{CONFIGURATION} is not what core/settings.py says.[/] Run: python -m cli config-docs")
+        raise typer.Exit(1)
+    else:
+        console.print(f"{CONFIGURATION} is up to date.")
+
+
+def configuration_page() -> str:
+    """The page: one table per group of settings; a comment in the class heads a group."""
+    lines = [
+        "# Configuration",
+        "",
+        "Every setting is an environment variable. The defaults are safe for production.",
+        "This page is generated from `core/settings.py` by `python -m cli config-docs`.",
+    ]
+    for line in inspect.getsource(Settings).splitlines():
+        if heading := re.fullmatch(r"    # (.+)", line):
+            lines += ["", f"## {heading[1].capitalize()}", "", "| Variable | Default | Meaning |", "|---|---|---|"]
+        elif (field := re.match(r"    (\w+):", line)) and field[1] in Settings.model_fields:
+            info = Settings.model_fields[field[1]]
+            meaning = (info.description or "").replace("|", "\\|")
+            default = _shown_default(info.get_default(call_default_factory=True))
+            lines.append(f"| `HUTONG_{field[1].upper()}` | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown_default(value: Any) -> str:
+    if value is None or value == []:
+        return "unset"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, timedelta):
+        return f"`{value.total_seconds():g}` (seconds)"
+    return f"`{value}`"
+
+
+if __name__ == "__main__":
+    cli()

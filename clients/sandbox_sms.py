@@ -1,0 +1,31 @@
+"""The sandbox's telephone: reads the messages that :class:`clients.sms.SandboxSms` kept. Never in production."""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from clients.sms import SandboxSms
+
+
+def routes(sms: SandboxSms) -> list[Route]:
+    """``GET /sandbox/sms``: the last messages as ``[{"phone", "text"}]``; with ``?phone=`` the newest to that phone.
+
+    ``phone`` is E.164; its plus sign may be written ``+``, ``%2B`` or be left out.
+    """
+
+    async def read(request: Request) -> Response:
+        wanted = request.query_params.get("phone")
+        if wanted is None:
+            found = list(sms.outbox)
+        else:
+            # An unescaped plus in a query string means a space.
+            phone = "+" + wanted.strip().removeprefix("+")
+            text = sms.last(phone)
+            found = [] if text is None else [(phone, text)]
+        body = orjson.dumps([{"phone": phone, "text": text} for phone, text in found])
+        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    return [Route("/sandbox/sms", read, methods=["GET"])]

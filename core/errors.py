@@ -1,0 +1,34 @@
+"""Business errors: facts that a caller can act on.
+
+Services raise them; a transaction that raises one writes nothing. Each class has a GraphQL type of the same name
+(``schema/errors.py``) whose fields are the error's facts. ``code`` never changes and is never translated.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+LOCALES = ("en", "zh-CN")
+
+
+class BusinessError(Exception):
+    """Base of all errors that are told to the caller as typed data.
+
+    Subclasses are declared as keyword-only facts plus one message template per locale; the templates are
+    formatted with the facts.
+    """
+
+    messages: ClassVar[dict[str, str]]
+    code: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.code = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).upper()
+
+    def message(self, locale: str = "en") -> str:
+        """The text for a person, in ``locale`` or else in English."""
+        template = self.messages.get(locale) or self.messages["en"]
+        return template.format_map(vars(self))
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message()}"

@@ -1,0 +1,85 @@
+"""Identifiers: UUIDv7 inside, opaque prefixed text outside.
+
+Outside, an id is ``<prefix>_<26 characters of Crockford base32>``, for example ``ord_01jd…``. The prefix names
+the kind, so an id of another kind is recognised as "no such thing" without asking the database.
+UUIDv7: RFC 9562, section 5.7.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_DECODE: Final = {c: i for i, c in enumerate(_ALPHABET)}
+_LENGTH: Final = 26
+
+type_prefixes: Final[dict[str, str]] = {
+    "Person": "per",
+    "Grant": "gra",
+    "City": "cit",
+    "Merchant": "mer",
+    "Store": "sto",
+    "StoreTag": "tag",
+    "Category": "cat",
+    "Item": "itm",
+    "Sku": "sku",
+    "OptionGroup": "opg",
+    "Option": "opt",
+    "DiningTable": "tbl",
+    "Quote": "quo",
+    "Order": "ord",
+    "OrderLine": "lin",
+    "Payment": "pay",
+    "Rider": "rid",
+    "Delivery": "del",
+    "QueueClass": "qcl",
+    "QueueTicket": "qtk",
+}
+"""GraphQL type name → id prefix. Never reuse or change one: clients keep ids."""
+
+types_by_prefix: Final[dict[str, str]] = {prefix: name for name, prefix in type_prefixes.items()}
+
+IdGenerator = Callable[[], UUID]
+
+
+def uuid7() -> UUID:
+    """A time-ordered random UUID: 48 bits of Unix milliseconds, then 74 random bits."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+def encode(type_name: str, value: UUID) -> str:
+    """The public id of the ``type_name`` whose key is ``value``."""
+    n = value.int
+    chars: list[str] = []
+    for _ in range(_LENGTH):
+        chars.append(_ALPHABET[n & 31])
+        n >>= 5
+    return f"{type_prefixes[type_name]}_{''.join(reversed(chars))}"
+
+
+def decode(type_name: str, public_id: str) -> UUID | None:
+    """The key inside ``public_id``, or None when it is malformed or an id of another type."""
+    parsed = parse(public_id)
+    return parsed[1] if parsed is not None and parsed[0] == type_name else None
+
+
+def parse(public_id: str) -> tuple[str, UUID] | None:
+    """``(type name, key)`` of a public id of any known type, or None when it is malformed."""
+    prefix, _, body = public_id.partition("_")
+    type_name = types_by_prefix.get(prefix)
+    if type_name is None or len(body) != _LENGTH:
+        return None
+    n = 0
+    for char in body:
+        digit = _DECODE.get(char)
+        if digit is None:
+            return None
+        n = n << 5 | digit
+    return (type_name, UUID(int=n)) if n < 1 << 128 else None

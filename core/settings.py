@@ -1,0 +1,112 @@
+"""Every setting of the program, read from ``HUTONG_*`` environment variables.
+
+Defaults are safe for production; ``make run`` and the tests switch the development conveniences on explicitly.
+``docs/configuration.md`` is generated from this class.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One field per variable; the description is what an operator reads."""
+
+    model_config = SettingsConfigDict(env_prefix="HUTONG_", frozen=True, extra="forbid")
+
+    # engines
+    database_url: str | None = Field(
+        None, description="PostgreSQL to use (postgres://user:password@host:port/name). Unset: start an embedded one."
+    )
+    database_pool_size: int = Field(12, ge=2, description="Most connections this process opens to PostgreSQL.")
+    redis_url: str | None = Field(
+        None, description="Redis for signals between processes. Unset: signals stay inside this process."
+    )
+    data_dir: Path = Field(Path(".hutong"), description="Folder for the embedded database, keys and uploads.")
+
+    # serving
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, description="Port to listen on; 0 takes a free one.")
+    public_url: str | None = Field(
+        None, description="Base URL under which others reach this server. Default: http://host:port."
+    )
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list[str],
+        description="Comma-separated browser origins allowed to call the API besides its own.",
+    )
+    introspection: bool = Field(False, description="Answer introspection queries.")
+    mask_errors: bool = Field(True, description="Replace the text of internal errors by an error id.")
+    operation_timeout: timedelta = Field(timedelta(seconds=15), description="Time an operation may run.")
+    shutdown_grace: timedelta = Field(
+        timedelta(seconds=10), description="Time to finish running requests after SIGTERM."
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_json: bool = Field(True, description="Log JSON lines; false for coloured lines on a terminal.")
+
+    # outside world
+    sandbox: bool = Field(
+        False, description="Serve the sandbox payment provider and print SMS instead of sending them. Never in production."
+    )
+    sandbox_payment_faults: float = Field(
+        0.0, ge=0, le=1, description="Share of sandbox payment notifications that are delayed, repeated or lost once."
+    )
+    payment_notify_secret: str | None = Field(
+        None, description="Secret shared with the sandbox payment provider to sign notifications. Unset: random."
+    )
+
+    # identity
+    jwt_keys_file: Path | None = Field(
+        None, description="JSON file with the ES256 signing keys. Default: keys.json in data_dir, made on first start."
+    )
+    access_token_ttl: timedelta = Field(timedelta(minutes=15), description="Life of an access token.")
+    refresh_token_ttl: timedelta = Field(timedelta(days=30), description="Life of an unused refresh token.")
+    otp_ttl: timedelta = Field(timedelta(minutes=5), description="Life of a one-time code.")
+    otp_resend_after: timedelta = Field(timedelta(seconds=60), description="Pause between two codes to one phone.")
+    otp_max_attempts: int = Field(5, description="Wrong guesses before a one-time code is void.")
+
+    # local-commerce rules
+    quote_ttl: timedelta = Field(timedelta(minutes=10), description="How long a quote holds its prices.")
+    payment_ttl: timedelta = Field(timedelta(minutes=15), description="An unpaid order expires after this.")
+    accept_ttl: timedelta = Field(timedelta(minutes=10), description="A paid order nobody accepts is refunded after this.")
+    offer_ttl: timedelta = Field(timedelta(seconds=45), description="A rider may take this long to answer an offer.")
+    complete_after: timedelta = Field(timedelta(hours=3), description="A delivered order completes by itself after this.")
+    commission_permille: int = Field(50, ge=0, le=1000, description="Platform's share of the goods, in thousandths.")
+    rider_speed_m_per_min: float = Field(320, gt=0, description="Riding speed that ETAs assume, metres per minute.")
+    handling_minutes: float = Field(2, ge=0, description="Minutes a rider spends at each door.")
+
+    # clock and work
+    clock_speed: float = Field(1.0, gt=0, description="Domain seconds per real second; 1 outside demos.")
+    clock_origin: datetime | None = Field(
+        None, description="Domain instant at clock_real_origin (RFC 3339). Only with clock_speed other than 1."
+    )
+    clock_real_origin: float | None = Field(
+        None, description="Unix time at which the domain clock was at clock_origin. Default: process start."
+    )
+    jobs_in_process: bool = Field(True, description="Run deadlines and retries in the web process.")
+    feed_head_check: timedelta = Field(
+        timedelta(seconds=2), description="How often watched feeds are compared with the log, for lost signals."
+    )
+    feed_retention: timedelta = Field(timedelta(days=3), description="How long the event log is kept.")
+    operations_manifest: Path | None = Field(
+        None, description="Persisted operations to register at start, an Apollo manifest. Default: the bundled one."
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read(cls, value: Any, info: ValidationInfo) -> Any:
+        """Lists are separated by commas; durations may be plain seconds besides ISO 8601."""
+        if not isinstance(value, str):
+            return value
+        if info.field_name == "allowed_origins":
+            return [part.strip() for part in value.split(",") if part.strip()]
+        if cls.model_fields[info.field_name or ""].annotation is timedelta:
+            try:
+                return float(value)
+            except ValueError:
+                return value
+        return value

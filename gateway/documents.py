@@ -1,0 +1,194 @@
+"""Documents: text → parsed, limited and validated against a contract, once.
+
+The cache is bounded by tokens, because it is the syntax tree that costs memory (about 1 kB a token) and callers
+choose the text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLSyntaxError,
+    InlineFragmentNode,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    Source,
+    specified_rules,
+    validate,
+)
+from graphql.execution.collect_fields import FragmentDetails
+from graphql.language.parser import Parser
+
+from auth.principals import View
+from gateway.contracts import Contract
+from gateway.refusals import NO_SUCH_OPERATION, PARSE_FAILED, VALIDATION_FAILED, Refused, refuse, shown
+
+MAX_TOKENS: Final = 2000
+MAX_DEPTH: Final = 15
+MAX_ALIASES: Final = 50
+MAX_ROOT_FIELDS: Final = 20
+MAX_FIELDS: Final = 2000
+"""Fields after expanding fragments, which can multiply a short document."""
+MAX_ERRORS: Final = 20
+CACHED_TOKENS: Final = 200_000
+
+
+def document_id(text: str) -> str:
+    """Lower-case hexadecimal SHA-256 of the text: the id of a document everywhere."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A valid document of one contract, ready for the executor."""
+
+    id: str
+    text: str
+    node: DocumentNode
+    operations: dict[str | None, OperationDefinitionNode]
+    fragment_definitions: dict[str, FragmentDefinitionNode]
+    fragments: dict[str, FragmentDetails]
+    tokens: int
+
+    def operation(self, name: str | None) -> OperationDefinitionNode:
+        """The operation called ``name``, or the only one. Raises Refused."""
+        if name is None:
+            if len(self.operations) == 1:
+                return next(iter(self.operations.values()))
+            raise refuse(NO_SUCH_OPERATION, "The document has several operations: say operationName.")
+        if name not in self.operations:
+            raise refuse(NO_SUCH_OPERATION, f"The document has no operation named '{name}'.")
+        return self.operations[name]
+
+
+class Documents:
+    """Bounded cache of valid documents by contract and id."""
+
+    def __init__(self, *, introspection: bool, cached_tokens: int = CACHED_TOKENS) -> None:
+        self._introspection = introspection
+        self._rules = specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
+        self._cache: OrderedDict[tuple[View, str], Document] = OrderedDict()
+        self._tokens = 0
+        self._limit = cached_tokens
+
+    def get(self, view: View, id: str) -> Document | None:
+        """The document, if the cache still has it."""
+        found = self._cache.get((view, id))
+        if found is not None:
+            self._cache.move_to_end((view, id))
+        return found
+
+    def load(self, contract: Contract, text: str) -> Document:
+        """The document of ``text``, parsed and validated unless it was before. Raises Refused."""
+        id = document_id(text)
+        document = self.get(contract.view, id)
+        if document is None:
+            document = self._prepare(contract, id, text)
+            self._cache[contract.view, id] = document
+            self._tokens += document.tokens
+            while self._tokens > self._limit:
+                self._tokens -= self._cache.popitem(last=False)[1].tokens
+        return document
+
+    def _prepare(self, contract: Contract, id: str, text: str) -> Document:
+        try:
+            node, tokens = _parse(text)
+            operations: dict[str | None, OperationDefinitionNode] = {}
+            fragments: dict[str, FragmentDefinitionNode] = {}
+            for part in node.definitions:
+                if isinstance(part, OperationDefinitionNode):
+                    operations[part.name.value if part.name else None] = part
+                elif isinstance(part, FragmentDefinitionNode):
+                    fragments[part.name.value] = part
+            for operation in operations.values():
+                check_size(operation, fragments)
+            # Suggestions would tell the contract to someone who may not introspect it.
+            errors = validate(
+                contract.schema, node, self._rules, max_errors=MAX_ERRORS, hide_suggestions=not self._introspection
+            )
+        except RecursionError:
+            raise _too_large("DEPTH_LIMIT_EXCEEDED", "depth", MAX_DEPTH, None) from None
+        if errors:
+            raise Refused([shown(error, VALIDATION_FAILED) for error in errors])
+        if not operations:
+            raise refuse(NO_SUCH_OPERATION, "The document has no operation.")
+        details = {name: FragmentDetails(fragment) for name, fragment in fragments.items()}
+        return Document(id, text, node, operations, fragments, details, tokens)
+
+
+def _parse(text: str) -> tuple[DocumentNode, int]:
+    parser = Parser(Source(text), max_tokens=MAX_TOKENS)
+    try:
+        return parser.parse_document(), parser.token_count
+    except GraphQLSyntaxError as error:
+        if parser.token_count > MAX_TOKENS:
+            raise _too_large("TOKEN_LIMIT_EXCEEDED", "tokens", MAX_TOKENS, MAX_TOKENS + 1) from None
+        raise Refused([shown(error, PARSE_FAILED)]) from None
+
+
+def _too_large(code: str, what: str, limit: int, value: int | None) -> Refused:
+    has = "more" if value is None else str(value)
+    return refuse(code, f"The operation may have at most {limit} {what}, it has {has}.", limit=limit, value=value)
+
+
+@dataclass(slots=True)
+class _Size:
+    depth: int = 0
+    aliases: int = 0
+    fields: int = 0
+    roots: int = 0
+
+    def add(self, other: _Size, *, nested: bool) -> None:
+        self.depth = max(self.depth, other.depth + nested)
+        self.aliases += other.aliases
+        self.fields += other.fields
+        if not nested:
+            self.roots += other.roots
+
+
+def check_size(operation: OperationDefinitionNode, fragments: dict[str, FragmentDefinitionNode]) -> None:
+    """Raise Refused when the operation, its fragments expanded, is over a limit.
+
+    Runs before validation, whose cost grows with the square of what it is given. Introspection is not counted.
+    """
+    known: dict[str, _Size] = {}
+
+    def measure(selections: SelectionSetNode) -> _Size:
+        size = _Size()
+        for selection in selections.selections:
+            if isinstance(selection, FieldNode):
+                size.aliases += selection.alias is not None
+                inner = _Size()
+                if selection.selection_set is not None and not selection.name.value.startswith("__"):
+                    inner = measure(selection.selection_set)
+                size.add(inner, nested=True)
+                size.fields += 1
+                size.roots += 1
+            elif isinstance(selection, InlineFragmentNode):
+                size.add(measure(selection.selection_set), nested=False)
+            elif isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                if name not in known and name in fragments:
+                    known[name] = _Size()  # a cycle ends here, and validation refuses it
+                    known[name] = measure(fragments[name].selection_set)
+                size.add(known.get(name, _Size()), nested=False)
+        return size
+
+    size = measure(operation.selection_set)
+    for code, what, limit, value in (
+        ("DEPTH_LIMIT_EXCEEDED", "levels", MAX_DEPTH, size.depth),
+        ("ALIAS_LIMIT_EXCEEDED", "aliases", MAX_ALIASES, size.aliases),
+        ("ROOT_FIELD_LIMIT_EXCEEDED", "root fields", MAX_ROOT_FIELDS, size.roots),
+        ("FIELD_LIMIT_EXCEEDED", "fields", MAX_FIELDS, size.fields),
+    ):
+        if value > limit:
+            raise _too_large(code, what, limit, value)

@@ -1,0 +1,316 @@
+"""The one door: every operation, from HTTP, WebSocket or a test, is admitted and executed here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import graphql
+import orjson
+from graphql import (
+    ExecutionResult,
+    Executor,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    VariableValues,
+    get_variable_values,
+)
+
+from auth.principals import Principal, View
+from auth.tokens import Unauthenticated
+from core import logs
+from core.errors import BusinessError
+from core.settings import Settings
+from gateway import metrics
+from gateway.contracts import Contract
+from gateway.documents import Document, Documents, document_id
+from gateway.errors import describe, present
+from gateway.operations import Operations, name_of
+from gateway.refusals import BAD_REQUEST, BAD_USER_INPUT, TIMEOUT, Refused, refuse, shown
+from resolvers.context import Context
+
+log = logs.get(__name__)
+
+# Typed by graphql-core in terms that pyright cannot complete.
+_source_events: Final = cast(Callable[[Executor[Any]], Any], cast(Any, graphql).create_source_event_stream)
+_default_field: Final = cast(Any, graphql).default_field_resolver
+_default_type: Final = cast(Any, graphql).default_type_resolver
+
+_DOCUMENT_ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
+_MAX_COERCION_ERRORS: Final = 20
+_TIMED_OUT: Final = {
+    "en": "The operation took too long and was stopped; it may or may not have had its effect.",
+    "zh-CN": "操作超时已中止，可能已生效，也可能未生效。",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRequest:
+    """What a caller asks, as it came."""
+
+    query: str | None = None
+    document_id: str | None = None
+    operation_name: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    extensions: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An admitted operation: valid for its contract, variables coerced."""
+
+    contract: Contract
+    document: Document
+    node: OperationDefinitionNode
+    variables: Mapping[str, Any]
+    """As they came; ``values`` are what resolvers get."""
+    values: VariableValues
+
+    @property
+    def kind(self) -> OperationType:
+        return self.node.operation
+
+    @property
+    def name(self) -> str:
+        return name_of(self.node)
+
+    @property
+    def key(self) -> bytes:
+        """Equal for operations that ask the same of the same contract, whoever asks."""
+        asked = [self.contract.view, self.document.id, self.name, self.variables]
+        return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
+
+
+class Interrupted(Exception):
+    """A subscription cannot go on for a reason of ours, which is logged under ``error_id``.
+
+    The transport closes the connection so that the client comes back; an error message would look final to it.
+    """
+
+    def __init__(self, error_id: str) -> None:
+        super().__init__(error_id)
+        self.error_id = error_id
+
+
+class Gateway:
+    """Admits and executes operations against the contracts."""
+
+    def __init__(
+        self, contracts: dict[View, Contract], settings: Settings, operations: Operations | None = None
+    ) -> None:
+        self.contracts = contracts
+        self.documents = Documents(introspection=settings.introspection)
+        self.operations = operations or Operations()
+        self._hide_suggestions = not settings.introspection
+        self._mask = settings.mask_errors
+        self._timeout = settings.operation_timeout.total_seconds()
+
+    # -- admission
+
+    def admit(self, principal: Principal, request: OperationRequest) -> Operation:
+        """The operation that ``request`` asks for, within the principal's contract. Raises Refused."""
+        try:
+            contract = self.contracts[principal.view]
+            document = self._document(contract, request)
+            node = document.operation(request.operation_name or None)
+            values = get_variable_values(
+                contract.schema,
+                node.variable_definitions or (),
+                dict(request.variables),
+                _MAX_COERCION_ERRORS,
+                self._hide_suggestions,
+            )
+            if isinstance(values, list):
+                raise Refused([shown(error, BAD_USER_INPUT) for error in values])
+        except Refused as refused:
+            metrics.OPERATIONS_REFUSED.labels(principal.view, refused.code).inc()
+            log.info(
+                "operation refused",
+                view=principal.view,
+                name=request.operation_name,
+                document=request.document_id,
+                errors=[error["extensions"]["code"] for error in refused.errors],
+            )
+            raise
+        return Operation(contract, document, node, request.variables, values)
+
+    def _document(self, contract: Contract, request: OperationRequest) -> Document:
+        apollo = _apollo_hash(request.extensions)
+        trusted = _normal_id(request.document_id)
+        if apollo and trusted and apollo != trusted:
+            raise refuse(BAD_REQUEST, "documentId and extensions.persistedQuery name different documents.")
+        id = trusted or apollo
+        if contract.view is View.PARTNER:
+            return self.documents.load(contract, self._allowed(contract.view, id, request.query))
+        if id is None:
+            if not request.query:
+                raise refuse(BAD_REQUEST, "The request has neither a query nor a documentId.")
+            return self.documents.load(contract, request.query)
+        if request.query:
+            if document_id(request.query) != id:
+                if apollo:
+                    raise refuse("PERSISTED_QUERY_HASH_MISMATCH", "provided sha does not match query")
+                raise _both()
+            return self.documents.load(contract, request.query)
+        body = self.operations.body(contract.view, id)
+        if body is not None:
+            return self.documents.load(contract, body)
+        # Automatic persisted queries live as long as their documents stay in the cache.
+        cached = self.documents.get(contract.view, id)
+        if cached is not None:
+            return cached
+        if apollo:
+            raise refuse("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound", 200)
+        raise _not_in_list(id)
+
+    def _allowed(self, view: View, id: str | None, query: str | None) -> str:
+        """The registered text; nothing else may be executed in a view that is closed to free documents."""
+        if id is None:
+            raise refuse("PERSISTED_QUERY_ID_REQUIRED", "Only registered operations may be called, by their id.")
+        body = self.operations.body(view, id)
+        if query and query != body:
+            raise _both()
+        if body is None:
+            raise _not_in_list(id)
+        return body
+
+    # -- execution
+
+    async def execute(self, operation: Operation, context: Context) -> dict[str, Any]:
+        """Run a query or mutation: ``data`` and, when something failed, ``errors``. Never raises for those."""
+        if operation.kind is OperationType.SUBSCRIPTION:
+            raise ValueError("subscriptions are not executed but subscribed to")
+        return await self._run(operation, context, None, operation.kind is OperationType.MUTATION)
+
+    async def subscribe(self, operation: Operation, context: Context) -> AsyncIterator[dict[str, Any]]:
+        """The answers of a subscription, one per event, each executed with fresh loaders.
+
+        Raises Refused when the source says no (also later, when access ends), and Interrupted when it fails.
+        Closing the iterator ends the subscription at its source.
+        """
+        started = time.perf_counter()
+        codes: list[str] = []
+        try:
+            events = await self._source(operation, context)
+            try:
+                async for event in events:
+                    yield await self._run(operation, context.fresh(), event, False)
+            finally:
+                close = getattr(events, "aclose", None)
+                if close is not None:
+                    await close()
+        except (BusinessError, Unauthenticated) as error:
+            message, extensions = describe(error, context, mask=self._mask)
+            codes.append(extensions["code"])
+            raise Refused([{"message": message, "extensions": extensions}], 403) from error
+        except Exception as error:
+            _, extensions = describe(error, context, mask=True)
+            codes.append(extensions["code"])
+            raise Interrupted(extensions.get("errorId", "")) from error
+        finally:
+            self._record(operation, context, started, codes)
+
+    async def _source(self, operation: Operation, context: Context) -> AsyncIterator[Any]:
+        stream: Any = _source_events(self._executor(operation, context, None))
+        if isinstance(stream, Awaitable):
+            stream = cast(Any, await stream)
+        if isinstance(stream, ExecutionResult):
+            error = (stream.errors or [GraphQLError("no source")])[0]
+            raise error.original_error or error
+        return aiter(stream)
+
+    async def _run(self, operation: Operation, context: Context, root: Any, serially: bool) -> dict[str, Any]:
+        started = time.perf_counter()
+        answer: dict[str, Any]
+        try:
+            async with asyncio.timeout(self._timeout):
+                pending = self._executor(operation, context, root).execute_operation(serially)
+                result = cast(ExecutionResult, await pending if isinstance(pending, Awaitable) else pending)
+            answer = {"data": result.data}
+            if result.errors:
+                answer["errors"] = present(result.errors, context, mask=self._mask)
+        except TimeoutError:
+            message = _TIMED_OUT.get(context.locale) or _TIMED_OUT["en"]
+            answer = {"data": None, "errors": [{"message": message, "extensions": {"code": TIMEOUT}}]}
+        except Exception as error:
+            message, extensions = describe(error, context, mask=self._mask)
+            answer = {"data": None, "errors": [{"message": message, "extensions": extensions}]}
+        codes = [error["extensions"]["code"] for error in answer.get("errors", ())]
+        kind = operation.kind.value
+        metrics.OPERATION_SECONDS.labels(operation.contract.view, kind).observe(time.perf_counter() - started)
+        if codes:
+            for code in codes:
+                metrics.OPERATION_ERRORS.labels(operation.contract.view, kind, code).inc()
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            self._record(operation, context, started, codes)
+        elif codes:
+            log.warning("event", name=operation.name, errors=codes, request_id=context.request_id)
+        return answer
+
+    def _executor(self, operation: Operation, context: Context, root: Any) -> Executor[Any]:
+        """A new executor each time: it remembers sub-selections, which must not outlive one event."""
+        document = operation.document
+        return Executor(
+            operation.contract.schema,
+            document.fragment_definitions,
+            document.fragments,
+            root,
+            context,
+            operation.node,
+            operation.values,
+            _default_field,
+            _default_type,
+            _default_field,
+            hide_suggestions=self._hide_suggestions,
+        )
+
+    def _record(self, operation: Operation, context: Context, started: float, codes: list[str]) -> None:
+        log.info(
+            "operation",
+            name=operation.name,
+            type=operation.kind.value,
+            document=operation.document.id[:16],
+            view=operation.contract.view.value,
+            principal=context.principal.kind.value,
+            ms=round((time.perf_counter() - started) * 1000, 2),
+            errors=codes,
+            request_id=context.request_id,
+        )
+
+
+def _apollo_hash(extensions: Mapping[str, Any]) -> str | None:
+    """The hash of Apollo's ``extensions.persistedQuery``. Raises Refused for one that is not of version 1."""
+    persisted = extensions.get("persistedQuery")
+    if persisted is None:
+        return None
+    if not isinstance(persisted, dict):
+        raise refuse(BAD_REQUEST, "extensions.persistedQuery must be an object.")
+    entry = cast(dict[str, Any], persisted)
+    if entry.get("version") != 1:
+        raise refuse("PERSISTED_QUERY_NOT_SUPPORTED", "Unsupported persisted query version")
+    id = _normal_id(entry.get("sha256Hash"))
+    if id is None:
+        raise refuse(BAD_REQUEST, "extensions.persistedQuery.sha256Hash is missing.")
+    return id
+
+
+def _normal_id(given: Any) -> str | None:
+    if given is None:
+        return None
+    match = _DOCUMENT_ID.fullmatch(given.lower()) if isinstance(given, str) else None
+    if match is None:
+        raise refuse(BAD_REQUEST, "A document id is the SHA-256 of the document in hexadecimal, after 'sha256:'.")
+    return match.group(1)
+
+
+def _both() -> Refused:
+    return refuse("CANNOT_SEND_PQ_ID_AND_BODY", "The request has an id and another document as its body.")
+
+
+def _not_in_list(id: str) -> Refused:
+    return refuse("PERSISTED_QUERY_NOT_IN_LIST", f"No operation is registered as sha256:{id}.", 404)

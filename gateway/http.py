@@ -1,0 +1,263 @@
+"""``/graphql`` over HTTP, after the GraphQL-over-HTTP specification.
+
+``application/graphql-response+json`` gets a status that tells what happened; ``application/json`` gets 200 for
+everything that is a GraphQL answer, as older clients expect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import orjson
+import structlog
+from graphql import OperationType
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from auth.authenticate import Authenticator
+from auth.principals import Principal
+from auth.tokens import Reason, Unauthenticated
+from core import logs
+from core.settings import Settings
+from gateway.execution import Gateway, OperationRequest
+from gateway.refusals import BAD_REQUEST, INTERNAL, SPECIFIED, UNAUTHENTICATED, Refused, refuse
+from resolvers.context import Context
+
+log = logs.get(__name__)
+
+MAX_BODY: Final = 1_000_000
+JSON: Final = "application/json"
+GRAPHQL: Final = "application/graphql-response+json"
+_OFFERED: Final = {GRAPHQL: GRAPHQL, JSON: JSON, "*/*": JSON, "application/*": JSON}
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_EXPOSED: Final = "x-request-id"
+_ALLOWED_HEADERS: Final = "authorization, content-type, accept-language, x-request-id"
+
+MakeContext = Callable[[Principal, str, str, str], Context]
+"""``(principal, locale, request id, client address)`` → the context of one operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """The browser origins that may call: the server's own and the configured ones."""
+
+    allowed: frozenset[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Origins:
+        own = [settings.public_url] if settings.public_url else []
+        return cls(frozenset(origin.strip().rstrip("/").lower() for origin in [*settings.allowed_origins, *own]))
+
+    def admits(self, origin: str | None, host: str | None) -> bool:
+        """Whether a request with these Origin and Host headers is welcome; without Origin it is from no browser."""
+        if origin is None:
+            return True
+        origin = origin.lower()
+        return origin in self.allowed or (host is not None and urlsplit(origin).netloc == host.lower())
+
+
+class GraphQLEndpoint:
+    """The handler of ``/graphql`` for HTTP."""
+
+    def __init__(
+        self, gateway: Gateway, authenticator: Authenticator, make_context: MakeContext, settings: Settings
+    ) -> None:
+        self._gateway = gateway
+        self._authenticator = authenticator
+        self._make_context = make_context
+        self._origins = Origins.of(settings)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request of any method."""
+        request_id = request_id_of(request.headers.get("x-request-id"))
+        media_type = JSON
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            self._check_origin(request)
+            if request.method == "OPTIONS":
+                return self._finish(request, Response(status_code=204), request_id)
+            media_type = negotiate(request.headers.getlist("accept"))
+            response = await self._answer(request, media_type, request_id)
+        except Refused as refused:
+            status = refused.http_status
+            if media_type == JSON and refused.code in SPECIFIED:
+                status = 200
+            response = encode({"errors": refused.errors}, media_type, status)
+            if status == 405:
+                response.headers["allow"] = "POST" if request.method == "GET" else "GET, POST"
+            if status == 401:
+                response.headers["www-authenticate"] = 'Bearer error="invalid_token"'
+        except ClientDisconnect:
+            response = Response(status_code=400)
+        except Exception:
+            error_id = uuid4().hex
+            log.exception("request failed", error_id=error_id)
+            failed = refuse(INTERNAL, "Something went wrong on our side.", 500, errorId=error_id)
+            response = encode({"errors": failed.errors}, media_type, failed.http_status)
+        finally:
+            structlog.contextvars.unbind_contextvars("request_id")
+        return self._finish(request, response, request_id)
+
+    async def _answer(self, request: Request, media_type: str, request_id: str) -> Response:
+        if request.method == "POST":
+            asked = await read_post(request)
+        elif request.method == "GET":
+            asked = read_get(request)
+        else:
+            raise refuse(BAD_REQUEST, "Use GET or POST.", 405)
+        principal = await self._principal(request)
+        operation = self._gateway.admit(principal, asked)
+        if operation.kind is OperationType.SUBSCRIPTION:
+            raise refuse(BAD_REQUEST, "Subscribe over WebSocket at this address.", 405)
+        if request.method == "GET" and operation.kind is not OperationType.QUERY:
+            raise refuse(BAD_REQUEST, "Only queries may be sent by GET.", 405)
+        address = request.client.host if request.client else ""
+        context = self._make_context(principal, locale_of(request.headers.get("accept-language")), request_id, address)
+        return encode(await self._gateway.execute(operation, context), media_type, 200)
+
+    async def _principal(self, request: Request) -> Principal:
+        try:
+            return await self._authenticator.principal(bearer(request.headers.get("authorization")))
+        except Unauthenticated as error:
+            raise refuse(UNAUTHENTICATED, "The access token is not valid.", 401, reason=error.reason.value) from error
+
+    # -- browsers
+
+    def _check_origin(self, request: Request) -> None:
+        if not self._origins.admits(request.headers.get("origin"), request.headers.get("host")):
+            raise refuse("ORIGIN_NOT_ALLOWED", "This origin may not call the API from a browser.", 403)
+
+    def _finish(self, request: Request, response: Response, request_id: str) -> Response:
+        headers = response.headers
+        headers["x-request-id"] = request_id
+        headers["vary"] = "Origin, Accept, Accept-Language"
+        headers.setdefault("cache-control", "no-store")
+        origin = request.headers.get("origin")
+        if origin is not None and self._origins.admits(origin, request.headers.get("host")):
+            headers["access-control-allow-origin"] = origin
+            headers["access-control-expose-headers"] = _EXPOSED
+            if request.method == "OPTIONS":
+                headers["access-control-allow-methods"] = "GET, POST"
+                headers["access-control-allow-headers"] = _ALLOWED_HEADERS
+                headers["access-control-max-age"] = "7200"
+        if request.method == "OPTIONS":
+            headers["allow"] = "GET, POST, OPTIONS"
+        return response
+
+
+def encode(answer: dict[str, Any], media_type: str, status: int) -> Response:
+    """The answer as bytes."""
+    return Response(orjson.dumps(answer), status, {"content-type": f"{media_type}; charset=utf-8"})
+
+
+def negotiate(accept: list[str]) -> str:
+    """The media type to answer with; the caller's favourite, the first of equals. Raises Refused with 406."""
+    if not accept:
+        return JSON
+    best: tuple[float, str] | None = None
+    for entry in ",".join(accept).split(","):
+        name, *parameters = (part.strip().lower() for part in entry.split(";"))
+        quality, charset = 1.0, "utf-8"
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key == "q":
+                with suppress(ValueError):
+                    quality = float(value)
+            elif key == "charset":
+                charset = value.strip('"')
+        offered = _OFFERED.get(name)
+        if offered and quality > 0 and charset in ("utf-8", "utf8") and (best is None or quality > best[0]):
+            best = (quality, offered)
+    if best is None:
+        raise refuse(BAD_REQUEST, f"Accept {GRAPHQL} or {JSON}.", 406)
+    return best[1]
+
+
+async def read_post(request: Request) -> OperationRequest:
+    """The request in a JSON body. Raises Refused.
+
+    Only ``application/json`` is read: a browser sends that to another origin only after asking, so that a page
+    cannot make its visitors' browsers act.
+    """
+    name, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    charset = parameters.partition("charset=")[2].partition(";")[0].strip(' "') or "utf-8"
+    if name.strip() != JSON or charset not in ("utf-8", "utf8"):
+        raise refuse(BAD_REQUEST, f"Send {JSON} in UTF-8.", 415)
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > MAX_BODY:
+        raise _too_long()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise _too_long()
+    try:
+        content: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise refuse(BAD_REQUEST, "The body is not JSON.") from None
+    if isinstance(content, list):
+        raise refuse(BAD_REQUEST, "Batches are not accepted; send several requests.")
+    if not isinstance(content, dict):
+        raise refuse(BAD_REQUEST, "The body must be a JSON object.")
+    return parse_request(cast(dict[str, Any], content))
+
+
+def read_get(request: Request) -> OperationRequest:
+    """The request in the query string. Raises Refused."""
+    content: dict[str, Any] = dict(request.query_params)
+    for name in ("variables", "extensions"):
+        if content.get(name):
+            try:
+                content[name] = orjson.loads(content[name])
+            except orjson.JSONDecodeError:
+                raise refuse(BAD_REQUEST, f"{name} is not JSON.") from None
+        else:
+            content.pop(name, None)
+    return parse_request(content)
+
+
+def parse_request(content: Mapping[str, Any]) -> OperationRequest:
+    """The request in a decoded JSON object, from HTTP or a socket. Raises Refused."""
+    for name in ("query", "documentId", "operationName"):
+        if not isinstance(content.get(name), str | None):
+            raise refuse(BAD_REQUEST, f"{name} must be text.")
+    for name in ("variables", "extensions"):
+        if not isinstance(content.get(name), dict | None):
+            raise refuse(BAD_REQUEST, f"{name} must be an object.")
+    return OperationRequest(
+        query=content.get("query"),
+        document_id=content.get("documentId"),
+        operation_name=content.get("operationName"),
+        variables=content.get("variables") or {},
+        extensions=content.get("extensions") or {},
+    )
+
+
+def _too_long() -> Refused:
+    return refuse(BAD_REQUEST, "The body is too long.", 413, limit=MAX_BODY)
+
+
+def bearer(authorization: str | None) -> str | None:
+    """The token of an Authorization header, None without one. Raises Unauthenticated for another scheme."""
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated(Reason.INVALID)
+    return token.strip()
+
+
+def locale_of(accept_language: str | None) -> str:
+    """``zh-CN`` when the first language asked for is a Chinese one, else ``en``."""
+    return "zh-CN" if (accept_language or "").strip().lower().startswith("zh") else "en"
+
+
+def request_id_of(given: str | None) -> str:
+    """The caller's request id when it is harmless, else a new one."""
+    return given if given and _REQUEST_ID.fullmatch(given) else uuid4().hex

@@ -1,0 +1,42 @@
+"""What Prometheus reads at ``/metrics``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from services import jobs
+
+REGISTRY: Final = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+OPERATION_SECONDS: Final = Histogram(
+    "hutong_operation_seconds",
+    "Time to execute an operation; for subscriptions, one event.",
+    ["view", "type"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
+    registry=REGISTRY,
+)
+OPERATION_ERRORS: Final = Counter(
+    "hutong_operation_errors_total", "Errors in answers, by code.", ["view", "type", "code"], registry=REGISTRY
+)
+OPERATIONS_REFUSED: Final = Counter(
+    "hutong_operations_refused_total", "Operations not executed, by code.", ["view", "code"], registry=REGISTRY
+)
+REGISTRY.register(jobs.RUNS)
+
+
+def exposition() -> bytes:
+    """All metrics in the Prometheus text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,45 @@
+"""A request that is not executed, and how errors look on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from graphql import GraphQLError
+
+BAD_REQUEST: Final = "BAD_REQUEST"
+PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
+BAD_USER_INPUT: Final = "BAD_USER_INPUT"
+NO_SUCH_OPERATION: Final = "OPERATION_RESOLUTION_FAILURE"
+UNAUTHENTICATED: Final = "UNAUTHENTICATED"
+TIMEOUT: Final = "OPERATION_TIMEOUT"
+INTERNAL: Final = "INTERNAL"
+
+SPECIFIED: Final = frozenset({PARSE_FAILED, VALIDATION_FAILED, BAD_USER_INPUT, NO_SUCH_OPERATION})
+"""Request errors of the GraphQL specification, which clients of ``application/json`` expect with status 200."""
+
+
+class Refused(Exception):
+    """Nothing was executed. ``errors`` go to the caller as they are; ``http_status`` is what HTTP says with them."""
+
+    def __init__(self, errors: Sequence[dict[str, Any]], http_status: int = 400) -> None:
+        super().__init__("; ".join(str(e.get("message")) for e in errors))
+        self.errors = list(errors)
+        self.http_status = http_status
+
+    @property
+    def code(self) -> str:
+        return str(self.errors[0]["extensions"]["code"])
+
+
+def refuse(code: str, message: str, http_status: int = 400, **facts: Any) -> Refused:
+    """The Refused with one error."""
+    return Refused([{"message": message, "extensions": {"code": code, **facts}}], http_status)
+
+
+def shown(error: GraphQLError, code: str) -> dict[str, Any]:
+    """An error of graphql-core about the request, with a code."""
+    formatted: dict[str, Any] = {**error.formatted}
+    formatted["extensions"] = {**formatted.get("extensions", {}), "code": code}
+    return formatted

@@ -1,0 +1,1 @@
+"""Tables, constraints and migrations. ``TORTOISE`` is what the ORM and its migration tool are configured with."""

@@ -1,0 +1,116 @@
+"""People, what they are allowed to do, and how they signed in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from tortoise import fields
+from tortoise.indexes import Index
+from tortoise.models import Model
+
+from core.ids import uuid7
+
+
+class GrantRole(StrEnum):
+    """What a person may do. Store roles carry a store; RIDER and CITY_ADMIN carry a city."""
+
+    STORE_OWNER = "STORE_OWNER"
+    STORE_MANAGER = "STORE_MANAGER"
+    STORE_CLERK = "STORE_CLERK"
+    RIDER = "RIDER"
+    CITY_ADMIN = "CITY_ADMIN"
+
+
+STORE_ROLES = frozenset({GrantRole.STORE_OWNER, GrantRole.STORE_MANAGER, GrantRole.STORE_CLERK})
+
+
+class City(Model):
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    slug = fields.CharField(max_length=40, unique=True)
+    name = fields.CharField(max_length=80)
+    latitude = fields.FloatField()
+    longitude = fields.FloatField()
+    timezone = fields.CharField(max_length=40)
+    currency = fields.CharField(max_length=3)
+
+    class Meta:
+        table = "city"
+
+
+class Person(Model):
+    """One human, found by phone in E.164. The same person may order, work in shops and ride."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    phone = fields.CharField(max_length=16, unique=True)
+    name = fields.CharField(max_length=80, null=True)
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        table = "person"
+
+
+class Grant(Model):
+    """A role of a person at one store or in one city; rows are ended (``revoked_at``), never deleted."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    person: fields.ForeignKeyRelation[Person] = fields.ForeignKeyField("models.Person", related_name="grants")
+    role = fields.CharEnumField(GrantRole, max_length=16)
+    store_id = fields.UUIDField(null=True)
+    city_id = fields.UUIDField(null=True)
+    created_at = fields.DatetimeField()
+    revoked_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "grant"
+        indexes = [Index(fields=("person_id",)), Index(fields=("store_id",))]
+
+
+class OneTimeCode(Model):
+    """A code sent to a phone; only its keyed hash is kept."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    phone = fields.CharField(max_length=16)
+    view = fields.CharField(max_length=10)
+    code_hash = fields.CharField(max_length=64)
+    attempts_left = fields.SmallIntField()
+    created_at = fields.DatetimeField()
+    expires_at = fields.DatetimeField()
+    used_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "one_time_code"
+        indexes = [Index(fields=("phone", "view", "created_at"))]
+
+
+class RefreshSession(Model):
+    """A family of rotating refresh tokens. ``token_hash`` is the one that is valid now."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    person: fields.ForeignKeyRelation[Person] = fields.ForeignKeyField("models.Person", related_name="sessions")
+    view = fields.CharField(max_length=10)
+    token_hash = fields.CharField(max_length=64, unique=True)
+    generation = fields.IntField(default=0)
+    created_at = fields.DatetimeField()
+    expires_at = fields.DatetimeField()
+    ended_at = fields.DatetimeField(null=True)
+    end_reason = fields.CharField(max_length=20, null=True)
+
+    class Meta:
+        table = "refresh_session"
+
+
+class Client(Model):
+    """A machine that calls the API: a partner integrator or a device in a shop."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    kind = fields.CharField(max_length=10)  # PARTNER or DEVICE
+    name = fields.CharField(max_length=80)
+    client_id = fields.CharField(max_length=40, unique=True)
+    secret_hash = fields.CharField(max_length=64)
+    store_id = fields.UUIDField(null=True)  # the shop a device stands in
+    city_id = fields.UUIDField(null=True)  # the city a partner works in
+    created_at = fields.DatetimeField()
+    revoked_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "client"

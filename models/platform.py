@@ -1,0 +1,39 @@
+"""Tables of the platform itself. The event log (``feed_event``, ``feed_head``) is SQL only, see the migrations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tortoise import fields
+from tortoise.models import Model
+
+from core.ids import uuid7
+
+
+class IdempotencyRecord(Model):
+    """The answer once given under a key. ``fingerprint`` is the SHA-256 of operation and input."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    principal = fields.CharField(max_length=60)
+    key = fields.CharField(max_length=80)
+    operation = fields.CharField(max_length=40)
+    fingerprint = fields.CharField(max_length=64)
+    answer: fields.Field[dict[str, Any]] = fields.JSONField()
+    created_at = fields.DatetimeField()
+
+    class Meta:
+        table = "idempotency_record"
+        unique_together = (("principal", "key"),)
+
+
+class PersistedOperation(Model):
+    """A registered document. ``id`` is the lower-case SHA-256 of its text in hexadecimal."""
+
+    id = fields.CharField(max_length=64, primary_key=True)
+    name = fields.CharField(max_length=80)
+    view = fields.CharField(max_length=10)
+    body = fields.TextField()
+    registered_at = fields.DatetimeField()
+
+    class Meta:
+        table = "persisted_operation"

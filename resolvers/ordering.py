@@ -1,0 +1,264 @@
+"""Fields and actions of orders: one service call each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from core import ids
+from models.ordering import FulfilmentMode, OrderAction, OrderState
+from models.payments import Payment, PaymentState
+from resolvers.base import Page, action, key, make_page, or_none, page_size
+from resolvers.context import Context, Info
+from services import payments
+from services.ordering import actions, placing, reading
+from services.ordering.machine import ACTOR_OF_VIEW, available_actions
+from services.ordering.placing import Address, QuoteRecord
+from services.ordering.reading import LineRecord, OrderEvent
+from services.ordering.records import OrderRecord, order_from_json
+from services.pricing import RequestedLine
+from services.errors import InvalidInput, NotFound
+from subscriptions.feeds import ORDER, STORE_ORDERS, Event
+from subscriptions.updates import Update
+
+from core.geo import Point
+
+
+# queries
+
+
+async def order(context: Context, order_id: str) -> OrderRecord | None:
+    return await or_none(_order(context, order_id))
+
+
+async def _order(context: Context, order_id: str) -> OrderRecord:
+    return await reading.get(context.runtime, context.principal, key("Order", order_id))
+
+
+async def my_orders(
+    context: Context, states: list[OrderState] | None, first: int, after: str | None
+) -> Page[OrderRecord]:
+    subject = context.principal.subject
+    if subject is None:
+        raise NotFound(resource="Order")
+    return await _page(context, "consumer_id", subject, states, first, after)
+
+
+async def store_orders(
+    root: Any, info: Info, states: list[OrderState] | None, first: int, after: str | None
+) -> Page[OrderRecord]:
+    """Orders of a store for its staff and the city's admins. Raises NotFound."""
+    principal = info.context.principal
+    if not (principal.works_at(root.id) or principal.administers(root.city_id)):
+        raise NotFound(resource="Store")
+    return await _page(info.context, "store_id", root.id, states, first, after)
+
+
+async def city_orders(
+    root: Any, info: Info, states: list[OrderState] | None, first: int, after: str | None
+) -> Page[OrderRecord]:
+    """Orders of a city for its admins. Raises NotFound."""
+    if not info.context.principal.administers(root.id):
+        raise NotFound(resource="City")
+    return await _page(info.context, "city_id", root.id, states, first, after)
+
+
+async def _page(
+    context: Context, scope: str, scope_key: UUID, states: list[OrderState] | None, first: int, after: str | None
+) -> Page[OrderRecord]:
+    before = None if after is None else key("Order", after)
+    rows = await reading.page(context.runtime, scope, scope_key, states, page_size(first) + 1, before)
+    return make_page(rows, first, lambda row: ids.encode("Order", row.id), after=after)
+
+
+async def order_events(
+    root: OrderRecord, info: Info, first: int, after: str | None
+) -> Page[OrderEvent]:
+    if after is not None and not after.isdigit():
+        raise InvalidInput(field="after", reason="is not a cursor of this list")
+    rows = await reading.events(info.context.runtime, root.id, page_size(first) + 1, int(after or 0))
+    return make_page(rows, first, lambda row: str(row.version), after=after)
+
+
+async def lines_of(root: OrderRecord, info: Info) -> list[LineRecord]:
+    return await info.context.loader(_load_lines).load(_ByOrder(root))
+
+
+class _ByOrder:
+    """An order as a loader key: equal for the same order, and it still carries the record."""
+
+    __slots__ = ("order",)
+
+    def __init__(self, order: OrderRecord) -> None:
+        self.order = order
+
+    def __hash__(self) -> int:
+        return hash(self.order.id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByOrder) and self.order.id == other.order.id
+
+
+async def _load_lines(context: Context, keys: list[_ByOrder]) -> list[list[LineRecord]]:
+    found = await reading.lines_of(context.runtime, [k.order for k in keys])
+    return [found[k.order.id] for k in keys]
+
+
+async def payment_of(root: OrderRecord, info: Info) -> Payment | None:
+    return await info.context.loader(_load_payments).load(root.id)
+
+
+async def _load_payments(context: Context, keys: list[UUID]) -> list[Payment | None]:
+    """The payment that counts for each order: the captured one, else the latest."""
+    found: dict[UUID, Payment] = {}
+    for payment in await Payment.filter(order_id__in=keys).order_by("id"):
+        best = found.get(payment.order_id)
+        if best is None or best.captured_at is None:
+            found[payment.order_id] = payment
+    return [found.get(k) for k in keys]
+
+
+def pay_url(root: Payment) -> str | None:
+    return root.pay_url if root.state is PaymentState.PENDING else None
+
+
+def actions_of(root: OrderRecord, info: Info) -> list[OrderAction]:
+    actor = ACTOR_OF_VIEW.get(info.context.principal.view)
+    return [] if actor is None else available_actions(root, actor)
+
+
+async def order_by_id(context: Context, order_id: UUID) -> OrderRecord | None:
+    """An order by key without a check, for objects the caller was already allowed to see."""
+    return await context.loader(_load_orders).load(order_id)
+
+
+async def _load_orders(context: Context, keys: list[UUID]) -> list[OrderRecord | None]:
+    found = await reading.by_ids(context.runtime, keys)
+    return [found.get(k) for k in keys]
+
+
+# actions
+
+
+@action
+async def create_quote(
+    context: Context, store: str, mode: FulfilmentMode, lines: list[tuple[str, int, list[str]]], location: Point | None
+) -> QuoteRecord:
+    requested = [
+        RequestedLine(key("Sku", sku), quantity, tuple(key("Option", option) for option in options))
+        for sku, quantity, options in lines
+    ]
+    return await placing.quote(context.runtime, context.principal, key("Store", store), mode, requested, location)
+
+
+@action
+async def place_order(
+    context: Context, quote: str, address: Address | None, table: str | None, note: str, idempotency_key: str
+) -> OrderRecord:
+    table_id = None if table is None else key("DiningTable", table)
+    return await placing.place(
+        context.runtime, context.principal, key("Quote", quote), address, table_id, note, idempotency_key
+    )
+
+
+@action
+async def pay_order(context: Context, order: str, channel: str, idempotency_key: str) -> Payment:
+    return await payments.pay(context.runtime, context.principal, key("Order", order), channel, idempotency_key)
+
+
+Named = Callable[..., Awaitable[OrderRecord]]
+
+
+@action
+async def step(context: Context, service: Named, order: str, *args: Any) -> OrderRecord:
+    """An action of one order that takes no key: ``service(runtime, principal, order key, *args)``."""
+    return await service(context.runtime, context.principal, key("Order", order), *args)
+
+
+async def accept_order(context: Context, order: str, prep_minutes: int | None) -> object:
+    return await step(context, actions.accept, order, prep_minutes)
+
+
+async def start_preparing(context: Context, order: str) -> object:
+    return await step(context, actions.start_preparing, order)
+
+
+async def mark_order_ready(context: Context, order: str) -> object:
+    return await step(context, actions.mark_ready, order)
+
+
+async def hand_over_order(context: Context, order: str) -> object:
+    return await step(context, actions.hand_over, order)
+
+
+async def confirm_receipt(context: Context, order: str) -> object:
+    return await step(context, actions.confirm_receipt, order)
+
+
+async def cancel_order(context: Context, order: str, reason: str, idempotency_key: str) -> object:
+    return await step(context, actions.cancel, order, reason, idempotency_key)
+
+
+async def reject_order(context: Context, order: str, reason: str, idempotency_key: str) -> object:
+    return await step(context, actions.reject, order, reason, idempotency_key)
+
+
+@action
+async def refund_order(context: Context, order: str, amount: int, reason: str, idempotency_key: str) -> OrderRecord:
+    order_id = await payments.refund_part(
+        context.runtime, context.principal, key("Order", order), amount, reason, idempotency_key
+    )
+    return await reading.get(context.runtime, context.principal, order_id)
+
+
+# subscriptions
+
+
+async def order_updates(context: Context, order: str, after: str | None) -> AsyncIterator[Update[OrderRecord]]:
+    found = await _order(context, order)
+
+    async def snapshot() -> tuple[int, OrderRecord]:
+        return await reading.snapshot(context.runtime, found.id)
+
+    async for update in context.tails.follow(ORDER.of(found.id), after, snapshot):
+        value = update.value
+        yield replace(update, value=order_of_event(value) if isinstance(value, Event) else value)
+
+
+def order_of_event(event: Event) -> OrderRecord:
+    """The order as it was when the event happened."""
+    return order_from_json(event.payload["order"])
+
+
+async def store_board(context: Context, store: str, after: str | None) -> AsyncIterator[Update[list[OrderRecord]]]:
+    store_id = key("Store", store)
+    await require_board(context, store_id)
+
+    async def snapshot() -> tuple[int, list[OrderRecord]]:
+        return await reading.board(context.runtime, store_id)
+
+    async for update in context.tails.follow(STORE_ORDERS.of(store_id), after, snapshot):
+        value = update.value
+        yield replace(update, value=[order_of_event(value)] if isinstance(value, Event) else value)
+
+
+async def require_board(context: Context, store_id: UUID) -> None:
+    """Raises NotFound unless the caller works at the store or administers its city."""
+    if context.principal.works_at(store_id):
+        return
+    city_id = await context.runtime.database.fetchval("SELECT city_id FROM store WHERE id = $1", store_id)
+    if city_id is None or not context.principal.administers(city_id):
+        raise NotFound(resource="Store")
+
+
+async def load_order(context: Context, order_id: UUID) -> OrderRecord | None:
+    return await or_none(reading.get(context.runtime, context.principal, order_id))
+
+
+async def load_quote(context: Context, quote_id: UUID) -> QuoteRecord | None:
+    return await or_none(reading.quote(context.runtime, context.principal, quote_id))
+
+
+NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {"Order": load_order, "Quote": load_quote}

@@ -1,0 +1,149 @@
+"""Fields and actions of queues: one service call each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+from uuid import UUID
+
+from models.queueing import QueueAction, QueueTicketState
+from resolvers.base import action, key, or_none
+from resolvers.context import Context, Info
+from services import merchants, queueing
+from services.errors import NotFound
+from services.merchants import StoreRecord
+from services.queueing import Board, ClassLine, Ticket
+from subscriptions.feeds import QUEUE
+from subscriptions.updates import Update
+
+# fields: typed Any where the schema names its own type for what the services return
+
+
+async def board_of(root: Any, info: Info) -> Any:
+    """The queue of a store (anything with the store's key as ``id``). Raises NotFound for a device of another store."""
+    board = await info.context.loader(_load_boards).load(root.id)
+    if board is None:
+        raise NotFound(resource="Store")
+    return board
+
+
+async def _load_boards(context: Context, keys: list[UUID]) -> list[Board | None]:
+    return await queueing.boards(context.runtime, context.principal, keys)
+
+
+async def store_of(root: Board | Ticket, info: Info) -> Any:
+    store = await info.context.loader(_load_stores).load(root.store_id)
+    if store is None:
+        raise NotFound(resource="Store")
+    return store
+
+
+async def _load_stores(context: Context, keys: list[UUID]) -> list[StoreRecord | None]:
+    found = await merchants.stores_by_ids(context.runtime, keys)
+    return [found.get(k) for k in keys]
+
+
+def actions_of(root: Ticket, info: Info) -> list[QueueAction]:
+    return queueing.available_actions(info.context.principal, root)
+
+
+# queries
+
+
+async def _ticket(context: Context, ticket: str) -> Ticket:
+    return await queueing.get_ticket(context.runtime, context.principal, key("QueueTicket", ticket))
+
+
+async def queue_ticket(context: Context, ticket: str) -> Ticket | None:
+    return await or_none(_ticket(context, ticket))
+
+
+async def my_queue_tickets(context: Context, active: bool) -> list[Ticket]:
+    return await queueing.tickets_of_consumer(context.runtime, context.principal, active=active)
+
+
+# actions
+
+
+@action
+async def take_queue_number(
+    context: Context, store: str, party_size: int, phone: str | None, idempotency_key: str
+) -> Ticket:
+    return await queueing.take_number(
+        context.runtime, context.principal, key("Store", store), party_size, phone, idempotency_key
+    )
+
+
+@action
+async def call_next(context: Context, store: str, queue_class: str) -> Ticket:
+    return await queueing.call_next(
+        context.runtime, context.principal, key("Store", store), key("QueueClass", queue_class)
+    )
+
+
+@action
+async def act_on_ticket(context: Context, ticket: str, what: QueueAction) -> Ticket:
+    return await queueing.act(context.runtime, context.principal, key("QueueTicket", ticket), what)
+
+
+@action
+async def set_queue_open(context: Context, store: str, open: bool) -> Board:
+    return await queueing.set_open(context.runtime, context.principal, key("Store", store), open)
+
+
+# subscriptions
+
+OVER: Final = frozenset({QueueTicketState.SEATED, QueueTicketState.CANCELLED, QueueTicketState.EXPIRED})
+
+
+async def queue_ticket_updates(context: Context, ticket: str, after: str | None) -> AsyncIterator[Update[Ticket]]:
+    """The ticket whenever it or its place in line changes; ends after a state that nothing follows.
+
+    Every change of the store's line is looked at, those that leave this ticket as it was are passed over.
+    """
+    ticket_id = key("QueueTicket", ticket)
+
+    async def snapshot() -> tuple[int, Ticket]:
+        return await queueing.ticket_snapshot(context.runtime, context.principal, ticket_id)
+
+    _, found = await snapshot()
+    shown: Ticket | None = None
+    async for update in context.tails.follow_latest(QUEUE.of(found.store_id), after, snapshot):
+        if update.value != shown:
+            yield update
+            shown = update.value
+        if shown is not None and shown.state in OVER:
+            return
+
+
+async def queue_board_updates(context: Context, store: str, after: str | None) -> AsyncIterator[Update[Board]]:
+    store_id = key("Store", store)
+
+    async def snapshot() -> tuple[int, Board]:
+        return await queueing.board_snapshot(context.runtime, context.principal, store_id)
+
+    await snapshot()
+    async for update in context.tails.follow_latest(QUEUE.of(store_id), after, snapshot):
+        yield update
+
+
+def value_of(root: Update[Any]) -> Any:
+    """What an update carries."""
+    return root.value
+
+
+# nodes
+
+
+async def load_ticket(context: Context, ticket_id: UUID) -> Ticket | None:
+    return await or_none(queueing.get_ticket(context.runtime, context.principal, ticket_id))
+
+
+async def load_class(context: Context, class_id: UUID) -> ClassLine | None:
+    return await or_none(queueing.get_class(context.runtime, context.principal, class_id))
+
+
+NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {
+    "QueueTicket": load_ticket,
+    "QueueClass": load_class,
+}

@@ -1,0 +1,259 @@
+"""Building blocks of the schema: who sees what, which Python class stands behind which type, result unions.
+
+Schema modules declare; they hold no rules. A resolver returns model instances or frozen dataclasses of the
+services; :func:`exposes` records which GraphQL type such a class is shown as.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Generic, NewType, TypeVar, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import strawberry
+from strawberry.types.field import StrawberryField
+
+from auth.principals import View
+from core import ids, money
+from core.errors import BusinessError
+from core.geo import Crs, Point
+from resolvers import base as resolving
+from services import errors
+from subscriptions import updates
+
+T = TypeVar("T")
+
+ALL: Final = frozenset(View)
+C, M, R, A, P, D = View.CONSUMER, View.MERCHANT, View.RIDER, View.ADMIN, View.PARTNER, View.DEVICE
+
+python_types: Final[dict[type, str]] = {}
+"""Python class → GraphQL type name, for unions and interfaces."""
+
+type_views: Final[dict[str, frozenset[View]]] = {}
+"""GraphQL object or interface type name → views it exists in."""
+
+
+def exposes(*classes: type, views: frozenset[View] | set[View] = ALL) -> Callable[[type[T]], type[T]]:
+    """Class decorator above ``@strawberry.type``: the views that know the type, and the classes shown as it."""
+
+    def declare(cls: type[T]) -> type[T]:
+        definition: Any = cls.__dict__["__strawberry_definition__"]
+        type_views[definition.name] = frozenset(views)
+        for python_type in classes:
+            python_types[python_type] = definition.name
+        return cls
+
+    return declare
+
+
+def only(*views: View) -> dict[str, Any]:
+    """``metadata`` of a field that only these views may see; without it the field has its type's views."""
+    return {"views": frozenset(views)}
+
+
+Int64 = NewType("Int64", int)
+
+
+def _parse_int64(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("Int64 must be an integer or a string of digits")
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("Int64 cannot represent a value outside 64 bits")
+    return number
+
+
+Int64Scalar: Any = strawberry.scalar(
+    name="Int64",
+    description="64-bit signed integer. Accepts a number or a string of digits.",
+    serialize=lambda value: value,
+    parse_value=_parse_int64,
+)
+
+
+def node_id(type_name: str, attribute: str = "id") -> Any:
+    """Field ``id: ID!`` whose value is the public id of the key in ``attribute``."""
+
+    def resolve(root: Any) -> strawberry.ID:
+        return strawberry.ID(ids.encode(type_name, getattr(root, attribute)))
+
+    return strawberry.field(resolver=resolve)
+
+
+def money_field(attribute: str, **options: Any) -> Any:
+    """Field of type Money from ``attribute`` (minor units, may be None) and ``currency`` of the object."""
+
+    def resolve(root: Any) -> Any:
+        amount = getattr(root, attribute)
+        return None if amount is None else money.Money(amount, root.currency)
+
+    return strawberry.field(resolver=resolve, **options)
+
+
+strawberry.enum(View, description="A surface of the product: decides which contract a token is for.")
+strawberry.enum(Crs, description="Coordinate reference system.")
+
+
+@strawberry.interface(description="Anything with a global id.")
+class Node:
+    id: strawberry.ID
+
+
+@strawberry.interface(description="A refusal that the caller can act on. Select it in every result.")
+class UserError:
+    code: str
+    message: str
+
+
+type_views["Node"] = type_views["UserError"] = ALL
+
+
+@exposes(money.Money)
+@strawberry.type
+class Money:
+    amount: Int64 = strawberry.field(description="Minor units (fen for CNY).")
+    currency: str = strawberry.field(description="ISO 4217.")
+
+
+@exposes(Point)
+@strawberry.type
+class GeoPoint:
+    latitude: float
+    longitude: float
+    crs: Crs
+
+
+@strawberry.input
+class GeoPointInput:
+    latitude: float
+    longitude: float
+    crs: Crs = Crs.GCJ02
+
+    def to_point(self) -> Point:
+        """As it came: services check the range and convert the CRS."""
+        return Point(self.latitude, self.longitude, self.crs)
+
+
+@exposes(resolving.PageInfo)
+@strawberry.type
+class PageInfo:
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+@exposes(updates.FeedReset)
+@strawberry.type(description="On a snapshot that replaces what `after` pointed at: why it could not be resumed.")
+class FeedReset:
+    reason: updates.ResetReason
+
+
+@strawberry.type
+class Edge(Generic[T]):
+    cursor: str
+    node: T
+
+
+@strawberry.type
+class Connection(Generic[T]):
+    edges: list[Edge[T]]
+    nodes: list[T]
+    page_info: PageInfo
+
+
+error_types: Final[dict[type[BusinessError], type]] = {}
+"""Business error → the Strawberry type that shows it."""
+
+
+def _fact_field(name: str, annotation: Any) -> tuple[Any, Any]:
+    """``(annotation, field)`` of one fact of an error."""
+    optional = type(None) in get_args(annotation) and get_origin(annotation) is not Annotated
+    bare = next(a for a in get_args(annotation) if a is not type(None)) if optional else annotation
+    if get_origin(bare) is Annotated:
+        base, type_name = get_args(bare)
+        assert base is UUID
+
+        def resolve(root: Any) -> Any:
+            return ids.encode(type_name, getattr(root, name))
+
+        return strawberry.ID, strawberry.field(resolver=resolve)
+    if bare is money.Money:
+        return Money, strawberry.field()
+    return annotation, strawberry.field()
+
+
+def _error_type(error: type[BusinessError]) -> type:
+    hints = get_type_hints(error, include_extras=True)
+    annotations: dict[str, Any] = {}
+    namespace: dict[str, Any] = {"__doc__": error.__doc__, "__module__": __name__}
+    for fact in dataclasses.fields(error):  # pyright: ignore[reportArgumentType]
+        annotations[fact.name], namespace[fact.name] = _fact_field(fact.name, hints[fact.name])
+    namespace["__annotations__"] = annotations
+    cls = type(error.__name__, (UserError,), namespace)
+    written = (error.__doc__ or "").strip()
+    shown = strawberry.type(cls, description=None if written.startswith(f"{error.__name__}(") else written)
+    type_views[error.__name__] = ALL
+    return shown
+
+
+def declare_errors() -> None:
+    """Make a GraphQL type for every business error; called by ``schema.enums``, whose enums they use."""
+    for value in vars(errors).values():
+        if isinstance(value, type) and issubclass(value, BusinessError) and value is not BusinessError:
+            error_types[value] = _error_type(value)
+
+
+COMMON: Final = (errors.NotFound, errors.InvalidInput, errors.PermissionDenied)
+
+
+def result(name: str, success: type | list[type], *refusals: type[BusinessError]) -> Any:
+    """``graphql_type`` of a mutation: the union ``name`` of its success type(s) and its errors.
+
+    NotFound, InvalidInput and PermissionDenied are in every result; name the others.
+    """
+    from strawberry.types.union import StrawberryUnion  # its constructor is the only dynamic way
+
+    members = [*(success if isinstance(success, list) else [success])]
+    members += [error_types[error] for error in dict.fromkeys((*COMMON, *refusals))]
+    return Annotated[_union_of(members), StrawberryUnion(name)]
+
+
+def _union_of(members: list[type]) -> Any:
+    from typing import Union
+
+    return Union[tuple(members)]  # noqa: UP007
+
+
+def mutation(result_type: Any, *views: View, description: str | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of a mutation field: its result union and the views that have it."""
+
+    def declare(method: Callable[..., Any]) -> StrawberryField:
+        return strawberry.mutation(
+            method, graphql_type=result_type, metadata=only(*views), description=description or method.__doc__
+        )
+
+    return declare
+
+
+def query(graphql_type: Any, *views: View, description: str | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of a query field: its type and the views that have it."""
+
+    def declare(method: Callable[..., Any]) -> StrawberryField:
+        return strawberry.field(
+            method, graphql_type=graphql_type, metadata=only(*views), description=description or method.__doc__
+        )
+
+    return declare
+
+
+def subscription(graphql_type: Any, *views: View, description: str | None = None) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of a subscription field: its type and the views that have it."""
+
+    def declare(method: Callable[..., Any]) -> Any:
+        return strawberry.subscription(
+            method, graphql_type=graphql_type, metadata=only(*views), description=description or method.__doc__
+        )
+
+    return declare

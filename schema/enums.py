@@ -1,0 +1,34 @@
+"""The enums of the models as the schema shows them, and the error types built on them.
+
+Every schema module imports this one first: ``from schema import enums as _enums``.
+"""
+
+import strawberry
+
+from auth.principals import PrincipalKind
+from models.delivery import DeliveryState
+from models.identity import GrantRole
+from models.merchants import StoreStatus
+from models.ordering import FulfilmentMode, OrderAction, OrderState
+from models.payments import PaymentState
+from models.queueing import QueueAction, QueueTicketState
+from schema.base import declare_errors
+from subscriptions.updates import ResetReason, UpdateKind
+
+for enum in (
+    PrincipalKind,
+    GrantRole,
+    StoreStatus,
+    FulfilmentMode,
+    OrderState,
+    OrderAction,
+    PaymentState,
+    DeliveryState,
+    QueueTicketState,
+    QueueAction,
+    UpdateKind,
+    ResetReason,
+):
+    strawberry.enum(enum, description=enum.__doc__ if enum.__doc__ and "\n" not in enum.__doc__ else None)
+
+declare_errors()

@@ -1,0 +1,147 @@
+"""Riders and deliveries as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from auth.principals import Principal
+from core.geo import Point
+from models.delivery import LIVE_WITH_RIDER, DeliveryState
+from services.errors import NotFound
+from services.ordering.records import ORDER_SELECT, DeliveryRecord, OrderRecord, order_from_row
+from services.runtime import Runtime
+from subscriptions.feeds import RIDER_TASKS
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a rider was at ``recorded_at``; accuracy and speed in metres and metres per second, heading in degrees."""
+
+    location: Point
+    recorded_at: datetime
+    accuracy_metres: float | None
+    heading: float | None
+    speed: float | None
+
+
+@dataclass(slots=True)
+class RiderRecord:
+    """One row of ``rider``."""
+
+    id: UUID
+    person_id: UUID
+    city_id: UUID
+    name: str
+    phone: str
+    online: bool
+    active_delivery_id: UUID | None
+    latitude: float | None
+    longitude: float | None
+    accuracy_m: float | None
+    heading: float | None
+    speed: float | None
+    located_at: datetime | None
+
+    @property
+    def location(self) -> Point | None:
+        if self.latitude is None or self.longitude is None:
+            return None
+        return Point(self.latitude, self.longitude)
+
+    @property
+    def position(self) -> Position | None:
+        if self.located_at is None or self.location is None:
+            return None
+        return Position(self.location, self.located_at, self.accuracy_m, self.heading, self.speed)
+
+
+_COLUMNS: Final = (
+    "id, person_id, city_id, name, phone, online, active_delivery_id, "
+    "latitude, longitude, accuracy_m, heading, speed, located_at"
+)
+
+TASK_STATES: Final = frozenset({DeliveryState.OFFERED, *LIVE_WITH_RIDER})
+"""States in which a delivery is a task of its ``rider_id``."""
+
+
+def rider_from_row(row: Any) -> RiderRecord:
+    return RiderRecord(*[row[c] for c in RiderRecord.__slots__])
+
+
+async def riders_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, RiderRecord]:
+    """Riders by key, without any check of who asks."""
+    rows = await runtime.database.fetch(f"SELECT {_COLUMNS} FROM rider WHERE id = ANY($1::uuid[])", list(ids))
+    return {row["id"]: rider_from_row(row) for row in rows}
+
+
+async def rider_of(runtime: Runtime, principal: Principal) -> RiderRecord:
+    """The rider behind a rider principal. Raises NotFound."""
+    found = {} if principal.rider_id is None else await riders_by_ids(runtime, [principal.rider_id])
+    if not found:
+        raise NotFound(resource="Rider")
+    return next(iter(found.values()))
+
+
+async def riders_of_city(
+    runtime: Runtime, city_id: UUID, online_only: bool = False, limit: int = 2_000, after: UUID | None = None
+) -> list[RiderRecord]:
+    """Riders of the city in the order of their keys, at most ``limit`` with keys above ``after``."""
+    rows = await runtime.database.fetch(
+        f"""SELECT {_COLUMNS} FROM rider WHERE city_id = $1 AND (online OR NOT $2)
+            AND ($3::uuid IS NULL OR id > $3) ORDER BY id LIMIT $4""",
+        city_id,
+        online_only,
+        after,
+        limit,
+    )
+    return [rider_from_row(row) for row in rows]
+
+
+async def orders_of_deliveries(runtime: Runtime, delivery_ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
+    """Orders with their deliveries, by delivery key."""
+    rows = await runtime.database.fetch(f"{ORDER_SELECT} WHERE d.id = ANY($1::uuid[])", list(delivery_ids))
+    return {row["d_id"]: order_from_row(row) for row in rows}
+
+
+async def live_of_city(runtime: Runtime, city_id: UUID) -> list[DeliveryRecord]:
+    """Deliveries of the city that are waiting for a rider or under way."""
+    rows = await runtime.database.fetch(
+        f"""{ORDER_SELECT} WHERE d.city_id = $1
+            AND d.state IN ('SEARCHING', 'OFFERED', 'ASSIGNED', 'AT_STORE', 'PICKED_UP') ORDER BY d.id""",
+        city_id,
+    )
+    return [order.delivery for row in rows if (order := order_from_row(row)).delivery is not None]
+
+
+async def tasks(runtime: Runtime, rider_id: UUID) -> tuple[int, list[DeliveryRecord]]:
+    """What the rider is offered or carries out, with the offset of the rider's feed at the same instant."""
+    rows = await runtime.database.fetch(
+        f"""SELECT coalesce((SELECT top FROM feed_head WHERE feed = $2), 0) AS top, t.*
+            FROM (SELECT 1) AS one LEFT JOIN (
+                {ORDER_SELECT} WHERE d.rider_id = $1 AND d.state = ANY($3::text[])
+            ) AS t ON true ORDER BY t.d_id""",
+        rider_id,
+        RIDER_TASKS.of(rider_id),
+        list(TASK_STATES),
+    )
+    found = [order_from_row(row).delivery for row in rows if row["id"] is not None]
+    return rows[0]["top"], [delivery for delivery in found if delivery is not None]
+
+
+async def open_deliveries(runtime: Runtime, principal: Principal, limit: int) -> list[DeliveryRecord]:
+    """Deliveries without a rider in the rider's city, the nearest store first."""
+    rider = await rider_of(runtime, principal)
+    rows = await runtime.database.fetch(
+        f"""{ORDER_SELECT} WHERE d.city_id = $1 AND d.state = 'SEARCHING'
+            ORDER BY earth_distance(ll_to_earth(d.pickup_latitude, d.pickup_longitude), ll_to_earth($2, $3)), d.id
+            LIMIT $4""",
+        rider.city_id,
+        rider.latitude or 0.0,
+        rider.longitude or 0.0,
+        limit,
+    )
+    return [order.delivery for row in rows if (order := order_from_row(row)).delivery is not None]

@@ -1,0 +1,272 @@
+"""Every business error, with its facts and its words in each locale.
+
+A fact annotated ``OrderRef`` (and so on) is the key of such an object and leaves as its public id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, ClassVar, TypeAlias
+from uuid import UUID
+
+from core.errors import BusinessError
+from core.money import Money
+from models.delivery import DeliveryState
+from models.ordering import OrderAction, OrderState
+from models.queueing import QueueAction, QueueTicketState
+
+OrderRef: TypeAlias = Annotated[UUID, "Order"]
+DeliveryRef: TypeAlias = Annotated[UUID, "Delivery"]
+StoreRef: TypeAlias = Annotated[UUID, "Store"]
+ItemRef: TypeAlias = Annotated[UUID, "Item"]
+SkuRef: TypeAlias = Annotated[UUID, "Sku"]
+TicketRef: TypeAlias = Annotated[UUID, "QueueTicket"]
+
+
+@dataclass(eq=False)
+class NotFound(BusinessError):
+    """There is no such thing, or it is none of the caller's business."""
+
+    resource: str
+    messages: ClassVar[dict[str, str]] = {"en": "No such {resource}.", "zh-CN": "找不到该{resource}。"}
+
+
+@dataclass(eq=False)
+class InvalidInput(BusinessError):
+    """A value breaks a rule; ``field`` is its path in the input."""
+
+    field: str
+    reason: str
+    messages: ClassVar[dict[str, str]] = {"en": "{field}: {reason}.", "zh-CN": "{field} 无效：{reason}。"}
+
+
+@dataclass(eq=False)
+class PermissionDenied(BusinessError):
+    """The caller may see the thing but not do this to it."""
+
+    reason: str
+    messages: ClassVar[dict[str, str]] = {"en": "Not allowed: {reason}.", "zh-CN": "没有权限：{reason}。"}
+
+
+@dataclass(eq=False)
+class IdempotencyConflict(BusinessError):
+    """The key was used before with another operation or other input."""
+
+    key: str
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The idempotency key {key} was already used for another request.",
+        "zh-CN": "幂等键 {key} 已用于另一个请求。",
+    }
+
+
+# identity
+
+
+@dataclass(eq=False)
+class OtpInvalid(BusinessError):
+    attempts_left: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The code is wrong or has expired; {attempts_left} attempts left.",
+        "zh-CN": "验证码错误或已过期，还可尝试 {attempts_left} 次。",
+    }
+
+
+@dataclass(eq=False)
+class OtpRateLimited(BusinessError):
+    retry_after_seconds: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "A code was just sent; ask again in {retry_after_seconds} s.",
+        "zh-CN": "验证码已发送，请 {retry_after_seconds} 秒后再试。",
+    }
+
+
+@dataclass(eq=False)
+class SessionInvalid(BusinessError):
+    """``reason``: UNKNOWN, EXPIRED, REUSED or ENDED."""
+
+    reason: str
+    messages: ClassVar[dict[str, str]] = {"en": "Please sign in again ({reason}).", "zh-CN": "请重新登录（{reason}）。"}
+
+
+# catalogue and ordering
+
+
+@dataclass(eq=False)
+class StoreClosed(BusinessError):
+    """``opens_at`` is null when the staff closed or paused the store by hand."""
+
+    store: StoreRef
+    opens_at: datetime | None
+    messages: ClassVar[dict[str, str]] = {"en": "The store is not taking orders now.", "zh-CN": "门店当前不接单。"}
+
+
+@dataclass(eq=False)
+class ModeNotOffered(BusinessError):
+    store: StoreRef
+    mode: str
+    messages: ClassVar[dict[str, str]] = {"en": "The store does not offer {mode}.", "zh-CN": "门店不支持该方式：{mode}。"}
+
+
+@dataclass(eq=False)
+class ItemUnavailable(BusinessError):
+    item: ItemRef
+    name: str
+    messages: ClassVar[dict[str, str]] = {"en": "{name} is not available.", "zh-CN": "{name} 已下架。"}
+
+
+@dataclass(eq=False)
+class InsufficientStock(BusinessError):
+    sku: SkuRef
+    name: str
+    available: int
+    requested: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "Only {available} of {name} left, {requested} asked for.",
+        "zh-CN": "{name} 仅剩 {available} 份，需要 {requested} 份。",
+    }
+
+
+@dataclass(eq=False)
+class OutOfDeliveryArea(BusinessError):
+    distance_metres: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The address is {distance_metres} m away, outside the delivery area.",
+        "zh-CN": "地址距门店 {distance_metres} 米，超出配送范围。",
+    }
+
+
+@dataclass(eq=False)
+class BelowMinimumOrder(BusinessError):
+    minimum: Money
+    subtotal: Money
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The minimum order is {minimum}; these items cost {subtotal}.",
+        "zh-CN": "起送价 {minimum}，当前 {subtotal}。",
+    }
+
+
+@dataclass(eq=False)
+class QuoteExpired(BusinessError):
+    expired_at: datetime
+    messages: ClassVar[dict[str, str]] = {"en": "The quote has expired; ask for a new one.", "zh-CN": "报价已过期，请重新获取。"}
+
+
+@dataclass(eq=False)
+class QuoteAlreadyUsed(BusinessError):
+    """The quote became ``order`` before: a double tap."""
+
+    order: OrderRef
+    messages: ClassVar[dict[str, str]] = {"en": "This quote was already ordered.", "zh-CN": "该报价已下单。"}
+
+
+@dataclass(eq=False)
+class OrderActionNotAllowed(BusinessError):
+    order: OrderRef
+    state: OrderState
+    action: OrderAction
+    available_actions: list[OrderAction]
+    messages: ClassVar[dict[str, str]] = {
+        "en": "{action} is not possible while the order is {state}.",
+        "zh-CN": "订单状态为 {state}，不能执行 {action}。",
+    }
+
+
+@dataclass(eq=False)
+class RefundExceedsCaptured(BusinessError):
+    refundable: Money
+    messages: ClassVar[dict[str, str]] = {"en": "At most {refundable} can be refunded.", "zh-CN": "最多可退 {refundable}。"}
+
+
+@dataclass(eq=False)
+class PaymentFailed(BusinessError):
+    reason: str
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The payment provider could not take the payment: {reason}.",
+        "zh-CN": "支付渠道未能受理：{reason}。",
+    }
+
+
+# delivery
+
+
+@dataclass(eq=False)
+class DeliveryActionNotAllowed(BusinessError):
+    delivery: DeliveryRef
+    state: DeliveryState
+    action: str
+    messages: ClassVar[dict[str, str]] = {
+        "en": "{action} is not possible while the delivery is {state}.",
+        "zh-CN": "配送状态为 {state}，不能执行 {action}。",
+    }
+
+
+@dataclass(eq=False)
+class OfferExpired(BusinessError):
+    expired_at: datetime
+    messages: ClassVar[dict[str, str]] = {"en": "The offer has expired.", "zh-CN": "派单已超时。"}
+
+
+@dataclass(eq=False)
+class DeliveryTaken(BusinessError):
+    delivery: DeliveryRef
+    messages: ClassVar[dict[str, str]] = {"en": "Another rider has this delivery.", "zh-CN": "该单已被其他骑手接走。"}
+
+
+@dataclass(eq=False)
+class RiderOffline(BusinessError):
+    reason: str = "GO_ONLINE_FIRST"
+    messages: ClassVar[dict[str, str]] = {"en": "Go online first.", "zh-CN": "请先上线。"}
+
+
+@dataclass(eq=False)
+class RiderBusy(BusinessError):
+    delivery: DeliveryRef
+    messages: ClassVar[dict[str, str]] = {"en": "Finish the current delivery first.", "zh-CN": "请先完成当前配送。"}
+
+
+@dataclass(eq=False)
+class LocationRejected(BusinessError):
+    """``index`` of the first bad fix of the batch; nothing of the batch was taken."""
+
+    index: int
+    reason: str
+    messages: ClassVar[dict[str, str]] = {"en": "Fix {index}: {reason}.", "zh-CN": "第 {index} 个定位点无效：{reason}。"}
+
+
+# queueing
+
+
+@dataclass(eq=False)
+class QueueClosed(BusinessError):
+    store: StoreRef
+    messages: ClassVar[dict[str, str]] = {"en": "The queue is closed.", "zh-CN": "当前不可取号。"}
+
+
+@dataclass(eq=False)
+class QueueEmpty(BusinessError):
+    code_name: str
+    messages: ClassVar[dict[str, str]] = {"en": "Nobody is waiting in {code_name}.", "zh-CN": "{code_name} 队列暂无等候。"}
+
+
+@dataclass(eq=False)
+class QueueActionNotAllowed(BusinessError):
+    ticket: TicketRef
+    state: QueueTicketState
+    action: QueueAction
+    messages: ClassVar[dict[str, str]] = {
+        "en": "{action} is not possible while the ticket is {state}.",
+        "zh-CN": "排号状态为 {state}，不能执行 {action}。",
+    }
+
+
+@dataclass(eq=False)
+class PartyTooLarge(BusinessError):
+    maximum: int
+    messages: ClassVar[dict[str, str]] = {"en": "The largest party is {maximum}.", "zh-CN": "最多接待 {maximum} 人。"}
+
+
+@dataclass(eq=False)
+class AlreadyQueued(BusinessError):
+    ticket: TicketRef
+    messages: ClassVar[dict[str, str]] = {"en": "You already hold a number here.", "zh-CN": "您已在该店取号。"}

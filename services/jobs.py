@@ -1,0 +1,164 @@
+"""Deadlines and retries: runs the jobs that units of work enqueue, on PgQueuer.
+
+A job is enqueued in the transaction of the change that needs it and runs at least once after the commit, so what it
+does must be repeatable. A failed one is retried with growing pauses and, when it keeps failing, kept for the operator
+(``status = 'failed'`` in the queue table).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final, TypeAlias, cast
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+import orjson
+from pgqueuer import PgQueuer
+from pgqueuer.core.executors import DatabaseRetryEntrypointExecutor, EntrypointExecutorParameters
+from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job, Schedule
+from prometheus_client import Counter
+
+from core import logs
+from services import payments, queueing
+from services.delivery import dispatch
+from services.ordering import actions as ordering
+from services.runtime import Runtime
+from subscriptions import feeds
+
+log = logs.get(__name__)
+
+Handler: TypeAlias = Callable[[Runtime, dict[str, Any]], Awaitable[None]]
+
+ATTEMPTS: Final = 12
+FIRST_PAUSE: Final = timedelta(seconds=1)
+LONGEST_PAUSE: Final = timedelta(minutes=5)
+CONCURRENCY: Final = 10
+RECONNECT_PAUSES: Final = (0.2, 1.0, 3.0, 10.0)
+RETENTION_SCHEDULE: Final = "20 3 * * *"
+
+# The gateway's registry exports it.
+RUNS: Final = Counter("hutong_jobs_total", "Runs of jobs, by outcome.", ["job", "outcome"], registry=None)
+
+
+class ConnectionLost(Exception):
+    """The connection that the queue is read through ended."""
+
+
+def all_jobs() -> dict[str, Handler]:
+    """The handlers of all contexts by job name. Raises ValueError when two have the same name."""
+    merged: dict[str, Handler] = {}
+    for module in (ordering, payments, dispatch, queueing):
+        own: Mapping[str, Handler] = module.JOBS
+        if twice := merged.keys() & own.keys():
+            raise ValueError(f"{module.__name__} handles again: {', '.join(sorted(twice))}")
+        merged.update(own)
+    return merged
+
+
+class JobRunner:
+    """Runs jobs until stopped; reconnects when the database goes away."""
+
+    def __init__(
+        self, runtime: Runtime, jobs: Mapping[str, Handler] | None = None, *, first_pause: timedelta = FIRST_PAUSE
+    ) -> None:
+        self._runtime = runtime
+        self._jobs = all_jobs() if jobs is None else jobs
+        self._first_pause = first_pause
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.connected = asyncio.Event()
+        """Set while jobs are being taken."""
+
+    def start(self) -> None:
+        """Run in a task of this loop."""
+        self._task = asyncio.create_task(self.run(), name="jobs")
+
+    async def stop(self) -> None:
+        """Take no more jobs, give the running ones the time of ``shutdown_grace``, then break them off."""
+        self._stopping.set()
+        if self._task is not None:
+            await self._task
+
+    async def run(self) -> None:
+        """Take and run jobs until :meth:`stop`."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                await self._serve()
+                return
+            except Exception as error:
+                failures = 0 if self.connected.is_set() else failures + 1
+                self.connected.clear()
+                pause = RECONNECT_PAUSES[min(failures, len(RECONNECT_PAUSES) - 1)]
+                log.warning("jobs.interrupted", error=f"{type(error).__name__}: {error}", again_in=pause)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def _serve(self) -> None:
+        connection = await cast(Any, asyncpg).connect(
+            self._runtime.database.url, timeout=10, server_settings={"application_name": "hutong jobs"}
+        )
+        lost = asyncio.Event()
+
+        def ended(_connection: object) -> None:
+            lost.set()
+
+        connection.add_termination_listener(ended)
+        try:
+            await self._take_jobs(connection, lost)
+        finally:
+            connection.terminate()
+
+    async def _take_jobs(self, connection: Any, lost: asyncio.Event) -> None:
+        queue = PgQueuer(AsyncpgDriver(connection))
+        for name, handler in self._jobs.items():
+            queue.entrypoint(name, on_failure="hold", executor_factory=self._executor)(self._entrypoint(name, handler))
+        queue.schedule("feeds.forget", RETENTION_SCHEDULE)(self._forget_events)
+        running = asyncio.create_task(
+            queue.run(batch_size=CONCURRENCY // 2, max_concurrent_tasks=CONCURRENCY, shutdown_on_listener_failure=True)
+        )
+        signals = [asyncio.create_task(lost.wait()), asyncio.create_task(self._stopping.wait())]
+        self.connected.set()
+        try:
+            await asyncio.wait([running, *signals], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                await running
+            if self._stopping.is_set() and not lost.is_set():
+                queue.shutdown.set()
+                grace = self._runtime.settings.shutdown_grace.total_seconds()
+                await asyncio.wait([running], timeout=grace)
+            elif not self._stopping.is_set():
+                raise ConnectionLost("the connection to the database ended")
+        finally:
+            for task in (running, *signals):
+                task.cancel()
+            await asyncio.gather(running, *signals, return_exceptions=True)
+            if self._stopping.is_set():
+                self.connected.clear()
+
+    def _executor(self, parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:
+        return DatabaseRetryEntrypointExecutor(
+            parameters, max_attempts=ATTEMPTS, initial_delay=self._first_pause, max_delay=LONGEST_PAUSE
+        )
+
+    def _entrypoint(self, name: str, handler: Handler) -> Callable[[Job], Awaitable[None]]:
+        async def run(job: Job) -> None:
+            try:
+                await handler(self._runtime, orjson.loads(job.payload or b"{}"))
+            except Exception:
+                RUNS.labels(name, "failed").inc()
+                log.exception("job.failed", job=name, id=int(job.id), attempt=job.attempts + 1, of=ATTEMPTS + 1)
+                raise
+            RUNS.labels(name, "done").inc()
+
+        return run
+
+    async def _forget_events(self, schedule: Schedule) -> None:
+        """Drop what the event log need not hold any longer."""
+        cutoff = self._runtime.clock.now() - self._runtime.settings.feed_retention
+        async with self._runtime.database.transaction() as connection:
+            dropped = await feeds.forget_before(connection, cutoff)
+        log.info("feeds.forgotten", events=dropped)

@@ -1,0 +1,155 @@
+"""Orders as they are now: single, lists, boards, and the snapshots that subscriptions start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+
+from auth.principals import Principal
+from models.ordering import FulfilmentMode, OrderState
+from services.errors import NotFound
+from services.ordering.machine import ON_STORE_BOARD, actor_of
+from services.ordering.placing import QuoteRecord, quote_line
+from services.ordering.records import ORDER_SELECT, OrderRecord, order_from_row
+from services.runtime import Runtime
+from subscriptions.feeds import ORDER, STORE_ORDERS
+
+
+@dataclass(frozen=True, slots=True)
+class LineRecord:
+    """One line of an order; prices in minor units of ``currency``."""
+
+    id: UUID
+    order_id: UUID
+    sku_id: UUID
+    item_name: str
+    sku_name: str
+    options: list[str]
+    quantity: int
+    unit_price: int
+    total: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """One step in the life of an order."""
+
+    version: int
+    type: str
+    at: datetime
+    actor: str
+    state: OrderState
+
+
+async def get(runtime: Runtime, principal: Principal, order_id: UUID) -> OrderRecord:
+    """The order for one of its parties. Raises NotFound."""
+    row = await runtime.database.fetchrow(f"{ORDER_SELECT} WHERE o.id = $1", order_id)
+    order = None if row is None else order_from_row(row)
+    if order is None or actor_of(order, principal) is None:
+        raise NotFound(resource="Order")
+    return order
+
+
+async def by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
+    """Orders by key, without any check of who asks."""
+    rows = await runtime.database.fetch(f"{ORDER_SELECT} WHERE o.id = ANY($1::uuid[])", list(ids))
+    return {row["id"]: order_from_row(row) for row in rows}
+
+
+async def page(
+    runtime: Runtime,
+    scope: str,
+    key: UUID,
+    states: Sequence[OrderState] | None,
+    limit: int,
+    before: UUID | None,
+) -> list[OrderRecord]:
+    """Newest first, at most ``limit``, older than ``before``.
+
+    ``scope`` is ``consumer_id``, ``store_id`` (paid ones only) or ``city_id``.
+    """
+    assert scope in ("consumer_id", "store_id", "city_id")
+    paid = " AND o.paid_at IS NOT NULL" if scope == "store_id" else ""
+    rows = await runtime.database.fetch(
+        f"""{ORDER_SELECT} WHERE o.{scope} = $1{paid} AND ($2::text[] IS NULL OR o.state = ANY($2))
+            AND ($3::uuid IS NULL OR o.id < $3) ORDER BY o.id DESC LIMIT $4""",
+        key,
+        None if states is None else list(states),
+        before,
+        limit,
+    )
+    return [order_from_row(row) for row in rows]
+
+
+async def lines_of(runtime: Runtime, orders: Sequence[OrderRecord]) -> dict[UUID, list[LineRecord]]:
+    """The lines of each order, in their order."""
+    currency = {order.id: order.currency for order in orders}
+    rows = await runtime.database.fetch(
+        """SELECT id, order_id, sku_id, item_name, sku_name, options, quantity, unit_price, total
+           FROM order_line WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, position""",
+        list(currency),
+    )
+    lines: dict[UUID, list[LineRecord]] = {order_id: [] for order_id in currency}
+    for row in rows:
+        order_id = row["order_id"]
+        lines[order_id].append(
+            LineRecord(
+                row["id"], order_id, row["sku_id"], row["item_name"], row["sku_name"], orjson.loads(row["options"]),
+                row["quantity"], row["unit_price"], row["total"], currency[order_id],
+            )
+        )  # fmt: skip
+    return lines
+
+
+async def events(runtime: Runtime, order_id: UUID, limit: int, after: int) -> list[OrderEvent]:
+    """Steps with versions above ``after``, in order."""
+    rows = await runtime.database.fetch(
+        """SELECT "offset", type, at, payload ->> 'actor' AS actor, payload #>> '{order,state}' AS state
+           FROM feed_event WHERE feed = $1 AND "offset" > $2 ORDER BY "offset" LIMIT $3""",
+        ORDER.of(order_id),
+        after,
+        limit,
+    )
+    return [OrderEvent(r["offset"], r["type"], r["at"], r["actor"], OrderState(r["state"])) for r in rows]
+
+
+async def snapshot(runtime: Runtime, order_id: UUID) -> tuple[int, OrderRecord]:
+    """The order with its offset in its own feed, which is its version. Raises NotFound."""
+    row = await runtime.database.fetchrow(f"{ORDER_SELECT} WHERE o.id = $1", order_id)
+    if row is None:
+        raise NotFound(resource="Order")
+    order = order_from_row(row)
+    return order.version, order
+
+
+async def board(runtime: Runtime, store_id: UUID) -> tuple[int, list[OrderRecord]]:
+    """The live orders of a store, oldest first, with the offset of the store's feed at the same instant."""
+    rows = await runtime.database.fetch(
+        f"""SELECT coalesce((SELECT top FROM feed_head WHERE feed = $2), 0) AS top, b.*
+            FROM (SELECT 1) AS one LEFT JOIN (
+                {ORDER_SELECT} WHERE o.store_id = $1 AND o.state = ANY($3::text[])
+            ) AS b ON true ORDER BY b.id""",
+        store_id,
+        STORE_ORDERS.of(store_id),
+        list(ON_STORE_BOARD),
+    )
+    return rows[0]["top"], [order_from_row(row) for row in rows if row["id"] is not None]
+
+
+async def quote(runtime: Runtime, principal: Principal, quote_id: UUID) -> QuoteRecord:
+    """A quote of the consumer's own. Raises NotFound."""
+    row = await runtime.database.fetchrow(
+        "SELECT * FROM quote WHERE id = $1 AND consumer_id = $2", quote_id, principal.subject
+    )
+    if row is None:
+        raise NotFound(resource="Quote")
+    return QuoteRecord(
+        row["id"], row["consumer_id"], row["store_id"], FulfilmentMode(row["mode"]),
+        [quote_line(line) for line in orjson.loads(row["lines"])],
+        row["currency"], row["subtotal"], row["delivery_fee"], row["total"], row["created_at"], row["expires_at"],
+    )  # fmt: skip

@@ -1,0 +1,147 @@
+"""Orders and deliveries as slotted records: read from SQL rows or from the payload of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from models.delivery import LIVE_WITH_RIDER, DeliveryState
+from models.ordering import FulfilmentMode, OrderState
+
+
+@dataclass(slots=True)
+class DeliveryRecord:
+    """One row of ``delivery``. ``rider_id`` is the rider it is offered to or who carries it out."""
+
+    id: UUID
+    order_id: UUID
+    city_id: UUID
+    store_id: UUID
+    state: DeliveryState
+    rider_id: UUID | None
+    offer_expires_at: datetime | None
+    pickup_latitude: float
+    pickup_longitude: float
+    dropoff_latitude: float
+    dropoff_longitude: float
+    distance_m: int
+    currency: str
+    fee: int
+    created_at: datetime
+    pickup_eta: datetime | None
+    eta: datetime | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a rider is on the job."""
+        return self.state in LIVE_WITH_RIDER
+
+
+@dataclass(slots=True)
+class OrderRecord:
+    """One row of ``order`` with its delivery, if it has one, as of ``version``."""
+
+    id: UUID
+    number: str
+    state: OrderState
+    mode: FulfilmentMode
+    version: int
+    city_id: UUID
+    store_id: UUID
+    consumer_id: UUID
+    quote_id: UUID
+    table_id: UUID | None
+    contact: str | None
+    contact_phone: str | None
+    address: str | None
+    latitude: float | None
+    longitude: float | None
+    note: str
+    currency: str
+    subtotal: int
+    delivery_fee: int
+    total: int
+    refunded: int
+    placed_at: datetime
+    pay_by: datetime
+    paid_at: datetime | None
+    accept_by: datetime | None
+    accepted_at: datetime | None
+    promised_ready_at: datetime | None
+    ready_at: datetime | None
+    picked_up_at: datetime | None
+    delivered_at: datetime | None
+    completed_at: datetime | None
+    closed_at: datetime | None
+    eta: datetime | None
+    close_reason: str | None
+    delivery: DeliveryRecord | None = None
+
+
+DELIVERY_COLUMNS: Final = tuple(f.name for f in fields(DeliveryRecord))
+ORDER_COLUMNS: Final = tuple(f.name for f in fields(OrderRecord) if f.name != "delivery")
+
+ORDER_SELECT: Final = (
+    "SELECT "
+    + ", ".join(f"o.{c}" for c in ORDER_COLUMNS)
+    + ", "
+    + ", ".join(f"d.{c} AS d_{c}" for c in DELIVERY_COLUMNS)
+    + ' FROM "order" o LEFT JOIN delivery d ON d.order_id = o.id'
+)
+"""Orders with their deliveries; append WHERE … ORDER BY o.id … [FOR UPDATE OF o]."""
+
+
+def order_from_row(row: Mapping[str, Any]) -> OrderRecord:
+    """From a row of :data:`ORDER_SELECT`."""
+    order = OrderRecord(*[row[c] for c in ORDER_COLUMNS])
+    order.state = OrderState(order.state)
+    order.mode = FulfilmentMode(order.mode)
+    if row["d_id"] is not None:
+        order.delivery = DeliveryRecord(*[row[f"d_{c}"] for c in DELIVERY_COLUMNS])
+        order.delivery.state = DeliveryState(order.delivery.state)
+    return order
+
+
+_Reader = Callable[[str], Any]
+_READERS: Final[dict[str, _Reader]] = {
+    "UUID": UUID,
+    "datetime": datetime.fromisoformat,
+    "OrderState": OrderState,
+    "FulfilmentMode": FulfilmentMode,
+    "DeliveryState": DeliveryState,
+}
+
+
+def _readers(record: type) -> list[tuple[str, _Reader | None]]:
+    return [(f.name, _READERS.get(str(f.type).removesuffix(" | None"))) for f in fields(record) if f.name != "delivery"]
+
+
+_ORDER_READERS: Final = _readers(OrderRecord)
+_DELIVERY_READERS: Final = _readers(DeliveryRecord)
+
+
+def _values(readers: list[tuple[str, _Reader | None]], data: dict[str, Any]) -> list[Any]:
+    values: list[Any] = []
+    for name, read in readers:
+        value = data[name]
+        values.append(value if read is None or value is None else read(value))
+    return values
+
+
+def order_to_json(order: OrderRecord) -> dict[str, Any]:
+    """Plain data of the order and its delivery; orjson writes the UUIDs and instants."""
+    data: dict[str, Any] = {c: getattr(order, c) for c in ORDER_COLUMNS}
+    delivery = order.delivery
+    data["delivery"] = None if delivery is None else {c: getattr(delivery, c) for c in DELIVERY_COLUMNS}
+    return data
+
+
+def order_from_json(data: dict[str, Any]) -> OrderRecord:
+    """Inverse of :func:`order_to_json` after a trip through JSON."""
+    order = OrderRecord(*_values(_ORDER_READERS, data))
+    if data["delivery"] is not None:
+        order.delivery = DeliveryRecord(*_values(_DELIVERY_READERS, data["delivery"]))
+    return order

@@ -1,0 +1,209 @@
+"""The event log: append-only feeds with gapless offsets, written in the transaction of the change.
+
+A feed is named ``kind:key``. Events of one transaction are appended in one call as its last statement; the head
+rows they lock are held until commit, so offsets are in commit order and a cursor never skips. A signal after the
+commit only wakes readers up: losing it delays an event until the next signal or head check, and loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from models.database import Connection, Database, Record
+
+
+class Policy(StrEnum):
+    """What a subscriber of the feed is owed."""
+
+    LOSSLESS = "LOSSLESS"
+    """Every event, in order."""
+    COALESCED = "COALESCED"
+    """The newest state after any change; intermediate ones may be skipped."""
+    LATEST = "LATEST"
+    """The newest value; it is not in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedKind:
+    """``logged`` feeds are in the event log; others are carried by signals alone."""
+
+    name: str
+    policy: Policy
+    logged: bool
+
+    def of(self, key: UUID) -> str:
+        return f"{self.name}:{key}"
+
+
+ORDER: Final = FeedKind("order", Policy.LOSSLESS, True)
+"""One order; the offset is the order's version. Readers: its consumer, its store's staff, its rider, city admins."""
+STORE_ORDERS: Final = FeedKind("store", Policy.LOSSLESS, True)
+"""All orders of a store from payment on. Readers: its staff, city admins."""
+RIDER_TASKS: Final = FeedKind("rider", Policy.LOSSLESS, True)
+"""Offers to and deliveries of one rider. Reader: the rider."""
+QUEUE: Final = FeedKind("queue", Policy.COALESCED, True)
+"""The queue of one store. Readers: anyone for the board, the ticket's owner for a ticket, staff, devices."""
+RIDER_LOCATION: Final = FeedKind("location", Policy.LATEST, False)
+"""Where the rider is, keyed by rider. Readers: consumer and store of the live delivery, city admins."""
+CITY: Final = FeedKind("city", Policy.COALESCED, False)
+"""Live figures and map of a city. Readers: its admins."""
+
+KINDS: Final = {kind.name: kind for kind in (ORDER, STORE_ORDERS, RIDER_TASKS, QUEUE, RIDER_LOCATION, CITY)}
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to append. The payload is stored under ``feeds[0]``; the other feeds refer to it."""
+
+    feeds: tuple[str, ...]
+    type: str
+    at: datetime
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One logged event as read from ``feed``."""
+
+    feed: str
+    offset: int
+    type: str
+    at: datetime
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """"Something happened": for a logged feed its new top, for the others an optional value."""
+
+    feed: str
+    offset: int | None = None
+    value: dict[str, Any] | None = None
+
+
+async def append(connection: Connection, events: Sequence[NewEvent]) -> list[Signal]:
+    """Append ``events`` inside the caller's transaction; returns the signals to publish after its commit.
+
+    Must be the last statement but the commit: it locks feed heads that other transactions wait for.
+    """
+    body = orjson.dumps(
+        [{"feeds": e.feeds, "type": e.type, "at": e.at, "payload": e.payload} for e in events]
+    ).decode()
+    rows = await connection.fetch("SELECT feed_name, max(feed_offset) AS top FROM feed_append($1) GROUP BY 1", body)
+    return [Signal(row["feed_name"], row["top"]) for row in rows]
+
+
+async def read(database: Database, feed: str, after: int, limit: int = 500) -> list[Event]:
+    """Events of ``feed`` with offsets above ``after``, in order, at most ``limit``."""
+    rows = await database.fetch(
+        """SELECT e."offset", e.type, e.at, coalesce(e.payload, p.payload) AS payload
+           FROM feed_event e LEFT JOIN feed_event p ON p.feed = e.ref_feed AND p."offset" = e.ref_offset
+           WHERE e.feed = $1 AND e."offset" > $2 ORDER BY e."offset" LIMIT $3""",
+        feed,
+        after,
+        limit,
+    )
+    return [_event(feed, row) for row in rows]
+
+
+def _event(feed: str, row: Record) -> Event:
+    return Event(feed, row["offset"], row["type"], row["at"], orjson.loads(row["payload"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the log said, in one statement, about one position of one feed: what follows it, the top, the epoch."""
+
+    epoch: str
+    top: int
+    events: list[Event]
+
+    def skips(self, after: int) -> bool:
+        """Whether events between ``after`` and the end of this page are gone from the log."""
+        if not self.events:
+            return self.top > after
+        return self.events[-1].offset != after + len(self.events)
+
+
+async def read_pages(
+    database: Database, positions: Sequence[tuple[str, int]], limit: int = 200
+) -> dict[tuple[str, int], Page]:
+    """For each (feed, offset): the events above the offset, in order, at most ``limit``; one statement for all."""
+    rows = await database.fetch(
+        """SELECT w.feed, w.after, n.epoch, coalesce(h.top, 0) AS top, e."offset", e.type, e.at, e.payload
+           FROM unnest($1::text[], $2::bigint[]) AS w(feed, after)
+           CROSS JOIN feed_epoch n
+           LEFT JOIN feed_head h ON h.feed = w.feed
+           LEFT JOIN LATERAL (
+               SELECT o."offset", o.type, o.at, coalesce(o.payload, p.payload) AS payload
+               FROM feed_event o LEFT JOIN feed_event p ON p.feed = o.ref_feed AND p."offset" = o.ref_offset
+               WHERE o.feed = w.feed AND o."offset" > w.after ORDER BY o."offset" LIMIT $3
+           ) e ON true
+           ORDER BY w.feed, w.after, e."offset"
+        """,
+        [feed for feed, _ in positions],
+        [after for _, after in positions],
+        limit,
+    )
+    pages: dict[tuple[str, int], Page] = {}
+    for row in rows:
+        position = (row["feed"], row["after"])
+        page = pages.get(position)
+        if page is None:
+            page = pages[position] = Page(row["epoch"], row["top"], [])
+        if row["payload"] is not None:
+            page.events.append(_event(row["feed"], row))
+    return pages
+
+
+async def tops(database: Database, names: Sequence[str]) -> dict[str, int]:
+    """Offset of the newest event of each feed; a feed without events is absent."""
+    rows = await database.fetch("SELECT feed, top FROM feed_head WHERE feed = ANY($1::text[])", list(names))
+    return {row["feed"]: row["top"] for row in rows}
+
+
+async def top(database: Database, feed: str) -> int:
+    """Offset of the newest event of ``feed``, 0 when it has none."""
+    return await database.fetchval("SELECT top FROM feed_head WHERE feed = $1", feed) or 0
+
+
+async def first_kept(database: Database, feed: str) -> int | None:
+    """Offset of the oldest event that the log still holds, None when it holds none."""
+    return await database.fetchval('SELECT min("offset") FROM feed_event WHERE feed = $1', feed)
+
+
+async def epoch(database: Database) -> str:
+    """Name of this log's history; another one (a restored backup, a new database) makes all cursors invalid."""
+    return await database.fetchval("SELECT epoch FROM feed_epoch")
+
+
+async def forget_before(connection: Connection, cutoff: datetime) -> int:
+    """Drop events older than ``cutoff``; the number dropped. Heads stay, so offsets go on."""
+    return await connection.execute("DELETE FROM feed_event WHERE at < $1", cutoff)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A position in a feed as clients hold it: opaque text, here ``epoch.offset``."""
+
+    epoch: str
+    offset: int
+
+    def encode(self) -> str:
+        return f"{self.epoch}.{self.offset:x}"
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor | None:
+        """None when ``text`` is not a cursor of ours."""
+        epoch, _, offset = text.partition(".")
+        try:
+            return cls(epoch, int(offset, 16)) if epoch else None
+        except ValueError:
+            return None

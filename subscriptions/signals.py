@@ -1,0 +1,237 @@
+"""Signals between the processes of one installation, over broadcaster's ``Broadcast`` and ``BroadcastBackend``.
+
+Signals are best effort: the event log is the truth, and a reader that may have missed some is told so and looks.
+
+What broadcaster 0.3.1 gets wrong, and where it is dealt with (``tests/realtime/test_broadcaster.py`` notices when
+one of these is mended):
+
+- its Redis backend delivers nothing with redis-py 8, and its listener ends silently when Redis drops the
+  connection: :class:`RedisBackend` is our own;
+- two first subscribers of a channel that arrive together overwrite each other: :class:`BroadcastSignals` subscribes
+  once per process and has one channel;
+- its subscriber queues are unbounded: the one subscriber hands signals on without waiting for anything, so its
+  queue is empty after each turn of the loop; queues of single watchers are bounded in :mod:`subscriptions.tail`;
+- it replays nothing: after every (re)connection the backend sends :data:`GAP`, and the tails read the log's tops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import orjson
+from broadcaster import Broadcast, BroadcastBackend, Event
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from core import logs
+from subscriptions.feeds import Signal
+
+log = logs.get(__name__)
+
+CHANNEL: Final = "signals"
+GAP: Final = "null"
+"""Message that stands for signals which may have been lost."""
+
+_FIRST_DELAY: Final = 0.05
+_LONGEST_DELAY: Final = 5.0
+_CONNECT_TIMEOUT: Final = 2.0
+_QUEUE: Final = 10_000
+
+Deliver = Callable[[Sequence[Signal] | None], None]
+"""Takes signals, or None when some may have been lost. Must not block."""
+
+
+class RedisBackend(BroadcastBackend):
+    """Redis pub/sub that comes back by itself.
+
+    A published message reaches this process's own subscriber at once, without Redis, so that a process alone with a
+    broken Redis still serves its own clients; its echo from Redis is dropped by the origin it carries. To Redis it
+    goes in the background: no writer waits for it, and messages that come together travel together.
+
+    :param idle: seconds without a message after which the connection is tested; a second silence ends it.
+    """
+
+    def __init__(self, url: str, *, idle: float = 5.0) -> None:
+        # A retry inside redis-py would reconnect without telling that messages were lost meanwhile.
+        self._reader = _client(url, retries=0)
+        # The second try is for a pooled connection that Redis has closed in the meantime.
+        self._writer = _client(url, retries=1)
+        self._idle = idle
+        self._origin = os.urandom(6).hex()
+        self._channels: set[str] = set()
+        self._wanted = asyncio.Event()
+        self._pubsub: PubSub | None = None
+        self._events: asyncio.Queue[Event] = asyncio.Queue(_QUEUE)
+        self._overflowed: set[str] = set()
+        self._outgoing: deque[tuple[str, str]] = deque(maxlen=_QUEUE)
+        self._waiting = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def connect(self) -> None:
+        """Begin; does not wait for Redis, which may come later."""
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._send())]
+
+    async def disconnect(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._reader.aclose()
+        await self._writer.aclose()
+
+    async def subscribe(self, group: str) -> None:
+        self._channels.add(group)
+        self._wanted.set()
+        if self._pubsub is not None:
+            try:
+                await self._pubsub.subscribe(group)
+            except (RedisError, OSError):
+                pass  # the listener sees the same failure and subscribes to all channels again
+
+    async def unsubscribe(self, group: str) -> None:
+        self._channels.discard(group)
+        if self._pubsub is not None:
+            try:
+                await cast(Any, self._pubsub).unsubscribe(group)
+            except (RedisError, OSError):
+                pass
+
+    async def publish(self, channel: str, message: Any) -> None:
+        if channel in self._channels:
+            self._put(channel, message)
+        self._outgoing.append((channel, f"{self._origin} {message}"))
+        self._waiting.set()
+
+    async def next_published(self) -> Event:
+        if self._overflowed and self._events.empty():
+            return Event(self._overflowed.pop(), GAP)
+        return await self._events.get()
+
+    def _put(self, channel: str, message: str) -> None:
+        try:
+            self._events.put_nowait(Event(channel, message))
+        except asyncio.QueueFull:
+            self._overflowed.add(channel)
+
+    async def _send(self) -> None:
+        """Publish what is waiting, all of it in one round trip; what fails is lost."""
+        failing = False
+        while True:
+            await self._waiting.wait()
+            self._waiting.clear()
+            pipeline: Any = self._writer.pipeline(transaction=False)
+            while self._outgoing:
+                pipeline.publish(*self._outgoing.popleft())
+            try:
+                await pipeline.execute()
+                failing = False
+            except (RedisError, OSError) as error:
+                if not failing:
+                    log.warning("signals.publish_failed", error=repr(error))
+                failing = True
+
+    async def _listen(self) -> None:
+        """Keep one subscribed connection; after each failure wait a little longer, up to five seconds."""
+        delay = _FIRST_DELAY
+        while True:
+            await self._wanted.wait()
+            pubsub: Any = self._reader.pubsub()
+            try:
+                await pubsub.subscribe(*self._channels)
+                self._pubsub = pubsub
+                silent = False
+                while True:
+                    message: dict[str, Any] | None = await pubsub.get_message(timeout=self._idle)
+                    if message is None:
+                        if silent:
+                            raise ConnectionError("no answer")
+                        await pubsub.ping()
+                        silent = True
+                        continue
+                    silent = False
+                    if message["type"] == "subscribe":
+                        # Only now are later messages sure to come; whatever was published before may be lost.
+                        self._put(message["channel"].decode(), GAP)
+                        delay = _FIRST_DELAY
+                    elif message["type"] == "message":
+                        origin, _, body = message["data"].decode().partition(" ")
+                        if origin != self._origin:
+                            self._put(message["channel"].decode(), body)
+            except (RedisError, OSError) as error:
+                log.warning("signals.disconnected", error=repr(error), retry_in=delay)
+            finally:
+                self._pubsub = None
+                await pubsub.aclose()
+            await asyncio.sleep(delay * random.uniform(0.5, 1))
+            delay = min(delay * 2, _LONGEST_DELAY)
+
+
+def _client(url: str, retries: int) -> Redis:
+    return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        url,
+        retry=Retry(NoBackoff(), retries),
+        socket_connect_timeout=_CONNECT_TIMEOUT,
+        socket_timeout=_CONNECT_TIMEOUT,
+    )
+
+
+class BroadcastSignals:
+    """The program's signal port (:class:`services.runtime.Signals`).
+
+    :param redis_url: Redis that connects the processes; None keeps signals inside this one.
+    """
+
+    def __init__(self, redis_url: str | None = None) -> None:
+        backend = RedisBackend(redis_url) if redis_url is not None else None
+        self._broadcast = Broadcast(backend=backend) if backend is not None else Broadcast("memory://")
+        self._pump: asyncio.Task[None] | None = None
+
+    async def start(self, deliver: Deliver | None = None) -> None:
+        """Connect and, with ``deliver``, hand it every signal of every process from now on."""
+        await self._broadcast.connect()
+        if deliver is not None:
+            subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._pump = asyncio.create_task(self._run(deliver, subscribed))
+            await subscribed
+
+    async def close(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        await self._broadcast.disconnect()
+
+    async def publish(self, signals: Sequence[Signal]) -> None:
+        """Send ``signals`` to all processes; never raises and never waits for the network."""
+        try:
+            await self._broadcast.publish(CHANNEL, encode(signals))
+        except Exception as error:
+            log.warning("signals.publish_failed", error=repr(error))
+
+    async def _run(self, deliver: Deliver, subscribed: asyncio.Future[None]) -> None:
+        async with self._broadcast.subscribe(CHANNEL) as subscriber:
+            subscribed.set_result(None)
+            while True:
+                event = await subscriber.get()
+                try:
+                    deliver(decode(event.message))
+                except Exception:
+                    log.exception("signals.undeliverable", message=event.message[:200])
+
+
+def encode(signals: Sequence[Signal]) -> str:
+    """A JSON list of ``[feed, offset, value]``."""
+    return orjson.dumps([[s.feed, s.offset, s.value] for s in signals]).decode()
+
+
+def decode(message: str) -> list[Signal] | None:
+    """The signals of a message, None for :data:`GAP`. Raises ValueError or TypeError on anything else."""
+    items: list[tuple[str, int | None, dict[str, Any] | None]] | None = orjson.loads(message)
+    return None if items is None else [Signal(feed, offset, value) for feed, offset, value in items]

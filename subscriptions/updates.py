@@ -1,0 +1,41 @@
+"""What a subscription delivers, whatever the feed: a snapshot first, then changes, each with a cursor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class UpdateKind(StrEnum):
+    SNAPSHOT = "SNAPSHOT"
+    EVENT = "EVENT"
+
+
+class ResetReason(StrEnum):
+    """Why ``after`` could not be resumed from."""
+
+    LOG_TRUNCATED = "LOG_TRUNCATED"
+    EPOCH_CHANGED = "EPOCH_CHANGED"
+    CURSOR_INVALID = "CURSOR_INVALID"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedReset:
+    reason: ResetReason
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Generic[T]):
+    """One delivery. ``type`` is the event's name, None on a snapshot; ``reset`` only on a snapshot that replaces
+    what the subscriber's cursor pointed at."""
+
+    cursor: str
+    kind: UpdateKind
+    type: str | None
+    at: datetime
+    reset: FeedReset | None
+    value: T

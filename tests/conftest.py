@@ -1,0 +1,76 @@
+"""Fixtures that every test may use. The engines start only when a test asks for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.engines import PostgresServer, Reaper, RedisServer
+
+# `make test` tries the same examples every time, `make fuzz` new ones; both may share a test's database among them.
+settings.register_profile(
+    "test", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.register_profile("fuzz", settings.get_profile("test"), derandomize=False, max_examples=5000)
+settings.load_profile("test")
+
+
+def pytest_configure() -> None:
+    """A polite kill ends the run like Ctrl-C does, with teardown."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+@pytest.fixture(scope="session")
+def reaper() -> Iterator[Reaper]:
+    """Cleans up when pytest is killed."""
+    reaper = Reaper()
+    yield reaper
+    reaper.close()
+
+
+@pytest.fixture(scope="session")
+async def postgres_server(reaper: Reaper) -> AsyncIterator[PostgresServer]:
+    """The session's PostgreSQL; ``HUTONG_TEST_DATABASE_SERVER`` names one to use instead of starting one."""
+    server = PostgresServer(reaper, os.environ.get("HUTONG_TEST_DATABASE_SERVER"))
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """A fresh migrated database for this test."""
+    url = await postgres_server.create()
+    yield url
+    await postgres_server.drop(url)
+
+
+@pytest.fixture(scope="module")
+async def module_database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """A fresh migrated database that the tests of one module share."""
+    url = await postgres_server.create()
+    yield url
+    await postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def redis_url(reaper: Reaper) -> Iterator[str]:
+    """The session's Redis. Tests share it, so they use names of their own; see ``redis_server`` to break one."""
+    server = RedisServer(reaper).start()
+    yield server.url
+    server.close()
+
+
+@pytest.fixture
+def redis_server(reaper: Reaper) -> Iterator[RedisServer]:
+    """A Redis of this test alone, to be stopped, killed and restarted."""
+    server = RedisServer(reaper).start()
+    yield server
+    server.close()

@@ -1,0 +1,209 @@
+"""``/graphql`` over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from auth.authenticate import Authenticator
+from auth.keys import SigningKeys
+from auth.principals import Principal, View
+from core.settings import Settings
+from gateway.contracts import build_contracts
+from gateway.documents import document_id
+from gateway.execution import Gateway
+from gateway.http import GraphQLEndpoint, negotiate
+from gateway.operations import Operations
+from gateway.refusals import Refused
+from models.database import Database
+from resolvers.context import Context
+from tests.gateway.tiny import tiny_schema
+
+CONTRACTS = build_contracts(tiny_schema())
+MODERN = "application/graphql-response+json"
+TEA = {"query": "{ thing { name } }"}
+
+
+def make_context(principal: Principal, locale: str, request_id: str, address: str) -> Context:
+    return Context(None, None, principal, locale, request_id, address)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(allowed_origins=["https://shop.example"])
+    operations = Operations()
+    operations.add(View.CONSUMER, document_id(TEA["query"]), TEA["query"])
+    endpoint = GraphQLEndpoint(
+        Gateway(CONTRACTS, settings, operations),
+        Authenticator(Database(""), SigningKeys.generate()),
+        make_context,
+        settings,
+    )
+    methods = ["GET", "POST", "OPTIONS", "PUT"]
+    app = Starlette(routes=[Route("/graphql", endpoint.handle, methods=methods)])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.example") as client:
+        yield client
+
+
+async def post(client: httpx.AsyncClient, content: Any, accept: str = MODERN, **headers: str) -> httpx.Response:
+    headers = {"accept": accept, "content-type": "application/json"} | {
+        k.replace("_", "-"): v for k, v in headers.items()
+    }
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return await client.post("/graphql", content=body, headers=headers)
+
+
+def code(response: httpx.Response) -> str:
+    return response.json()["errors"][0]["extensions"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        (MODERN, MODERN),
+        ("application/json", "application/json"),
+        ("*/*", "application/json"),
+        (f"application/json;q=0.5, {MODERN}", MODERN),
+        (f"{MODERN};q=0.5, application/json", "application/json"),
+        ("application/graphql-response+json; charset=utf-8, text/html", MODERN),
+    ],
+)
+async def test_the_answer_has_the_media_type_that_was_asked_for(
+    client: httpx.AsyncClient, accept: str, answered: str
+) -> None:
+    response = await post(client, TEA, accept)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == f"{answered}; charset=utf-8"
+    assert response.json() == {"data": {"thing": {"name": "tea"}}}
+
+
+def test_without_accept_older_clients_are_assumed() -> None:
+    assert negotiate([]) == "application/json"
+    with pytest.raises(Refused) as caught:
+        negotiate(["text/html", "application/json;q=0"])
+    assert caught.value.http_status == 406
+
+
+@pytest.mark.parametrize(
+    ("content", "modern", "older"),
+    [
+        ({"query": "{ thing {"}, 400, 200),
+        ({"query": "{ nothing }"}, 400, 200),
+        ({"query": "query E($v: Int64!) { echo(value: $v) }"}, 400, 200),
+        ({"query": "query A { thing { id } }", "operationName": "B"}, 400, 200),
+        (b"{", 400, 400),
+        (b'"text"', 400, 400),
+        ([TEA, TEA], 400, 400),
+        ({}, 400, 400),
+        ({"query": 1}, 400, 400),
+        ({"query": "{ thing { id } }", "variables": []}, 400, 400),
+        ({"query": "{ thing { id } }", "variables": "{}"}, 400, 400),
+        ({"query": "{ thing { id } }", "extensions": 1}, 400, 400),
+        ({"documentId": "0" * 64}, 404, 404),
+        ({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}}, 200, 200),
+        ({"query": "subscription { ticks(upTo: 1) { number } }"}, 405, 405),
+        ({"query": '{ thing(name: "boom") { id } }'}, 200, 200),
+    ],
+)
+async def test_statuses(client: httpx.AsyncClient, content: Any, modern: int, older: int) -> None:
+    assert (await post(client, content)).status_code == modern
+    assert (await post(client, content, "application/json")).status_code == older
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=latin1",
+        "",
+    ],
+)
+async def test_content_types_that_a_foreign_page_can_send_are_refused(
+    client: httpx.AsyncClient, content_type: str
+) -> None:
+    response = await post(client, TEA, content_type=content_type)
+    assert response.status_code == 415
+
+
+async def test_a_body_that_is_too_long_is_refused(client: httpx.AsyncClient) -> None:
+    response = await post(client, {"query": "{ thing { name } }" + " " * 1_000_000})
+    assert response.status_code == 413
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b" " * 100_000
+
+    response = await client.post("/graphql", content=pieces(), headers={"content-type": "application/json"})
+    assert response.status_code == 413
+
+
+async def test_queries_may_be_sent_by_get_and_nothing_else(client: httpx.AsyncClient) -> None:
+    headers = {"accept": MODERN}
+    query = "query E($v: Int64!) { echo(value: $v) }"
+    response = await client.get("/graphql", params={"query": query, "variables": '{"v": 5}'}, headers=headers)
+    assert response.json() == {"data": {"echo": 5}}
+    id = document_id(TEA["query"])
+    response = await client.get("/graphql", params={"documentId": f"sha256:{id}"}, headers=headers)
+    assert response.json() == {"data": {"thing": {"name": "tea"}}}
+    mutation = 'mutation { rename(id: "x", name: "y") { __typename } }'
+    response = await client.get("/graphql", params={"query": mutation}, headers=headers)
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    response = await client.get("/graphql", params={"query": query, "variables": "{"}, headers=headers)
+    assert response.status_code == 400
+    response = await client.put("/graphql", headers=headers)
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
+
+
+@pytest.mark.parametrize("authorization", ["Bearer nonsense", "Basic eDp5", "Bearer", ""])
+async def test_a_bad_token_is_never_taken_for_nobody(client: httpx.AsyncClient, authorization: str) -> None:
+    response = await post(client, TEA, authorization=authorization)
+    assert response.status_code == 401
+    assert code(response) == "UNAUTHENTICATED"
+    assert response.headers["www-authenticate"].startswith("Bearer")
+    assert (await post(client, TEA, "application/json", authorization=authorization)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("language", "locale"), [("zh", "zh-CN"), ("zh-Hans-CN,en;q=0.5", "zh-CN"), ("en, zh;q=0.9", "en"), ("de", "en")]
+)
+async def test_the_language_follows_the_caller(client: httpx.AsyncClient, language: str, locale: str) -> None:
+    response = await post(client, {"query": "{ thing { shout } }"}, accept_language=language)
+    assert response.json()["data"]["thing"]["shout"] == f"TEA{locale}"
+
+
+async def test_request_ids(client: httpx.AsyncClient) -> None:
+    assert (await post(client, TEA, x_request_id="abc-1")).headers["x-request-id"] == "abc-1"
+    made = (await post(client, TEA, x_request_id="a b\tc")).headers["x-request-id"]
+    assert len(made) == 32
+    assert (await post(client, b"{")).headers["x-request-id"]
+
+
+@pytest.mark.parametrize("origin", ["https://shop.example", "http://api.example"])
+async def test_known_origins_may_call_from_a_browser(client: httpx.AsyncClient, origin: str) -> None:
+    response = await post(client, TEA, origin=origin)
+    assert response.json()["data"]
+    assert response.headers["access-control-allow-origin"] == origin
+    assert "Origin" in response.headers["vary"]
+    response = await client.options("/graphql", headers={"origin": origin, "access-control-request-method": "POST"})
+    assert response.status_code == 204
+    assert "authorization" in response.headers["access-control-allow-headers"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "https://shop.example.evil.example", "http://api.example:81"]
+)
+async def test_other_origins_may_not(client: httpx.AsyncClient, origin: str) -> None:
+    response = await post(client, TEA, origin=origin)
+    assert response.status_code == 403
+    assert "access-control-allow-origin" not in response.headers
+    response = await client.options("/graphql", headers={"origin": origin})
+    assert response.status_code == 403

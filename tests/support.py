@@ -1,0 +1,55 @@
+"""What tests build the program's parts with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from auth.keys import SigningKeys
+from clients.sms import SandboxSms
+from core.clock import Clock, ManualClock
+from core.ids import uuid7
+from core.settings import Settings
+from models.database import Database
+from services.runtime import Runtime
+from subscriptions.feeds import Signal
+
+TEST_KEYS = SigningKeys.generate()
+
+NOON = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)
+"""Monday 2026-03-02, 12:00 in Beijing."""
+
+
+@dataclass
+class RecordedSignals:
+    """A signal port that only remembers."""
+
+    published: list[Signal] = field(default_factory=list)
+
+    async def publish(self, signals: Sequence[Signal]) -> None:
+        self.published.extend(signals)
+
+
+@asynccontextmanager
+async def make_runtime(
+    database_url: str, *, clock: Clock | None = None, payments: Any = None, **settings: Any
+) -> AsyncIterator[Runtime]:
+    """Services on a real database, with a clock that stands still at NOON unless another is given."""
+    database = Database(database_url)
+    await database.open()
+    try:
+        yield Runtime(
+            settings=Settings(database_url=database_url, sandbox=True, **settings),
+            database=database,
+            clock=clock or ManualClock(NOON),
+            new_id=uuid7,
+            signals=RecordedSignals(),
+            sms=SandboxSms(),
+            payments=cast(Any, payments),
+            keys=TEST_KEYS,
+        )
+    finally:
+        await database.close()

@@ -1,0 +1,180 @@
+// The store's board: every live order in the column of its next step.
+
+import { Component } from "./component.js";
+import { h } from "./dom.js";
+import { countdown, money, t, time } from "./i18n.js";
+import * as ops from "./operations.js";
+import { chip, empty } from "./shell.js";
+
+const COLUMNS = [
+  ["new", new Set(["PAID"])],
+  ["preparing", new Set(["ACCEPTED", "PREPARING"])],
+  ["ready", new Set(["READY"])],
+  ["out", new Set(["PICKED_UP"])],
+];
+const LIVE = new Set(COLUMNS.flatMap(([, states]) => [...states]));
+const ACTIONS = {
+  REJECT: { kind: "quiet", run: (screen, order) => screen.client.act(ops.REJECT_ORDER, { order: order.id, reason: t("reason.merchant"), key: `reject-${order.id}` }) },
+  ACCEPT: { kind: "primary", run: (screen, order) => screen.client.act(ops.ACCEPT_ORDER, { order: order.id, minutes: null }) },
+  START_PREPARING: { kind: "primary", run: (screen, order) => screen.client.act(ops.START_PREPARING, { order: order.id }) },
+  MARK_READY: { kind: "primary", run: (screen, order) => screen.client.act(ops.MARK_READY, { order: order.id }) },
+  HAND_OVER: { kind: "primary", run: (screen, order) => screen.client.act(ops.HAND_OVER, { order: order.id }) },
+};
+
+export class MerchantScreen extends Component {
+  constructor(root, context) {
+    super(root, context);
+    this.stores = null;
+    this.store = null;
+    this.orders = new Map();
+    this.changed = new Map();
+    this.tab = "orders";
+    this.menu = null;
+    this.loaded = false;
+    this.update();
+    this.start();
+  }
+
+  start() {
+    return this.run("start", async () => {
+      const { myStores } = await this.client.request(ops.MY_STORES);
+      this.stores = myStores;
+      const wanted = this.context.sandbox?.store;
+      const store = myStores.find((s) => s.id === wanted) ?? myStores[0];
+      if (store) this.choose(store);
+    });
+  }
+
+  choose(store) {
+    this.stopBoard?.();
+    this.store = store;
+    this.orders = new Map();
+    this.changed = new Map();
+    this.menu = null;
+    this.loaded = false;
+    this.stopBoard = this.follow(ops.STORE_BOARD, { store: store.id }, (update) => this.take(update));
+    if (this.tab === "menu") this.loadMenu();
+    this.update();
+  }
+
+  take(update) {
+    this.loaded = true;
+    if (update.kind === "SNAPSHOT") {
+      this.orders = new Map(update.orders.map((order) => [order.id, order]));
+      return;
+    }
+    for (const order of update.orders) {
+      const known = this.orders.get(order.id);
+      if (known && known.version >= order.version) continue;
+      this.changed.set(order.id, performance.now());
+      if (LIVE.has(order.state)) this.orders.set(order.id, order);
+      else this.orders.delete(order.id);
+      this.context.observe?.({ terminal: "merchant", order: order.id, number: order.number, version: order.version, state: order.state });
+    }
+  }
+
+  act(order, action) {
+    return this.run(order.id, () => ACTIONS[action].run(this, order));
+  }
+
+  setStatus(status) {
+    return this.run("status", async () => {
+      const store = await this.client.act(ops.SET_STORE_STATUS, { store: this.store.id, status });
+      Object.assign(this.store, store);
+    });
+  }
+
+  loadMenu() {
+    return this.run("menu", async () => {
+      const { store } = await this.client.request(ops.STORE_STOCK, { store: this.store.id });
+      this.menu = store.menu;
+    });
+  }
+
+  setAvailable(item, available) {
+    return this.run(item.id, async () => Object.assign(item, await this.client.act(ops.SET_ITEM_AVAILABILITY, { item: item.id, available })));
+  }
+
+  view() {
+    if (!this.stores) return this.busy("start") ? empty(t("loading")) : h("div", { class: "empty" }, h("button", { type: "button", onclick: () => this.start() }, t("retry")));
+    if (!this.store) return empty(t("board.noStore"));
+    return [
+      h("div", { class: "subbar" },
+        this.stores.length > 1
+          ? h("select", {
+            key: "store", class: "grow", "aria-label": t("board.store"), value: this.store.id,
+            onchange: (event) => this.choose(this.stores.find((s) => s.id === event.target.value)),
+          }, this.stores.map((s) => h("option", { key: s.id, value: s.id }, s.name)))
+          : h("h2", { key: "name", class: "ellipsis" }, this.store.name),
+        h("div", { class: "segments small end", role: "group" }, ["orders", "menu"].map((tab) => h("button", {
+          key: tab, type: "button", "aria-pressed": String(this.tab === tab),
+          onclick: () => { this.tab = tab; if (tab === "menu" && !this.menu) this.loadMenu(); this.update(); },
+        }, t(`board.${tab}`)))),
+        h("div", { class: "segments small", role: "group", "aria-label": t("board.store") }, ["OPEN", "PAUSED", "CLOSED"].map((status) => h("button", {
+          key: status, type: "button", class: `st-${status}`, "aria-pressed": String(this.store.status === status), disabled: this.busy("status"),
+          onclick: () => this.setStatus(status),
+        }, t(`store.${status}`))))),
+      this.tab === "menu" ? this.menuView() : this.boardView(),
+    ];
+  }
+
+  boardView() {
+    const orders = [...this.orders.values()].sort((a, b) => Date.parse(a.paidAt ?? a.placedAt) - Date.parse(b.paidAt ?? b.placedAt));
+    return h("div", { class: "board", key: "board" }, COLUMNS.map(([name, states]) => {
+      const mine = orders.filter((order) => states.has(order.state));
+      return h("section", { key: name, class: `column column-${name}` },
+        h("h3", null, t(`board.${name}`), h("span", { class: "badge" }, mine.length)),
+        h("div", { class: "stack", "aria-live": name === "new" ? "polite" : null },
+          mine.map((order) => this.card(order)),
+          mine.length === 0 && empty(this.loaded ? t(`board.empty.${name}`) : t("loading"))));
+    }));
+  }
+
+  card(order) {
+    const fresh = performance.now() - (this.changed.get(order.id) ?? -1e9) < 2500;
+    return h("article", { key: order.id, class: `ticket s-${order.state}${fresh ? ` fresh fresh-${order.version % 2}` : ""}` },
+      h("header", null,
+        h("strong", { class: "number" }, `#${order.number.slice(-4)}`),
+        h("span", { class: "sub" }, t(`mode.${order.mode}`), order.table && ` ${order.table.code}`),
+        h("span", { class: "due end" }, this.due(order))),
+      h("ul", { class: "dishes" }, order.lines.map((line) => h("li", { key: line.id },
+        h("span", { class: "qty" }, `${line.quantity}×`), h("span", null, line.itemName, line.options.length > 0 && h("span", { class: "sub" }, ` ${line.options.join(" · ")}`))))),
+      order.note && h("p", { class: "note" }, order.note),
+      order.delivery && h("p", { class: "sub" }, chip("delivery", order.delivery.state), order.delivery.rider && ` ${order.delivery.rider.name}`),
+      this.buttons(order));
+  }
+
+  buttons(order) {
+    const actions = Object.entries(ACTIONS).filter(([action]) => order.availableActions.includes(action));
+    // Where the kitchen may skip a step, the first offered step is the main one.
+    const main = actions.find(([action]) => action !== "REJECT")?.[0];
+    if (actions.length === 0) return null;
+    return h("div", { class: "buttons" }, actions.map(([action, { kind }]) => h("button", {
+      key: action, type: "button", class: action === main ? "primary" : kind === "primary" ? "" : kind, disabled: this.busy(order.id), onclick: () => this.act(order, action),
+    }, t(`act.${action}`))));
+  }
+
+  due(order) {
+    if (order.state === "PAID" && order.acceptBy) {
+      const left = this.clock.until(order.acceptBy);
+      return left > 0 ? t("board.acceptIn", { time: countdown(left / this.clock.speed) }) : t("board.acceptLate");
+    }
+    if ((order.state === "ACCEPTED" || order.state === "PREPARING") && order.promisedReadyAt) {
+      const late = Math.floor(-this.clock.until(order.promisedReadyAt) / 60);
+      return late >= 1 ? h("span", { class: "late" }, t("board.late", { n: late })) : t("board.promised", { time: time(order.promisedReadyAt) });
+    }
+    return time(order.readyAt && order.state === "READY" ? order.readyAt : order.pickedUpAt ?? order.paidAt);
+  }
+
+  menuView() {
+    if (!this.menu) return empty(t("loading"));
+    return h("div", { class: "page", key: "menu" }, this.menu.map((category) => h("section", { key: category.id, class: "category" },
+      h("h3", null, category.name),
+      h("ul", { class: "rows" }, category.items.map((item) => h("li", { key: item.id, class: `item${item.isAvailable ? "" : " faded"}` },
+        h("span", { class: "row-main" }, h("strong", null, item.name), h("span", { class: "sub" }, item.skus.map((s) => `${s.name} ${money(s.price)}${s.stock === null ? "" : ` · ${t("board.pieces", { n: s.stock })}`}`).join(" / "))),
+        item.isSoldOut && h("span", { class: "chip s-EXPIRED" }, t("shop.soldOut")),
+        h("button", {
+          type: "button", class: "small", role: "switch", "aria-checked": String(item.isAvailable), disabled: this.busy(item.id), onclick: () => this.setAvailable(item, !item.isAvailable),
+        }, item.isAvailable ? t("board.onSale") : t("board.offSale"))))))));
+  }
+}
