@@ -50,7 +50,8 @@ class Settings(BaseSettings):
 
     # outside world
     sandbox: bool = Field(
-        False, description="Serve the sandbox payment provider and print SMS instead of sending them. Never in production."
+        False,
+        description="Serve the sandbox payment provider and print SMS instead of sending them. Never in production.",
     )
     sandbox_payment_faults: float = Field(
         0.0, ge=0, le=1, description="Share of sandbox payment notifications that are delayed, repeated or lost once."
@@ -72,9 +73,13 @@ class Settings(BaseSettings):
     # local-commerce rules
     quote_ttl: timedelta = Field(timedelta(minutes=10), description="How long a quote holds its prices.")
     payment_ttl: timedelta = Field(timedelta(minutes=15), description="An unpaid order expires after this.")
-    accept_ttl: timedelta = Field(timedelta(minutes=10), description="A paid order nobody accepts is refunded after this.")
+    accept_ttl: timedelta = Field(
+        timedelta(minutes=10), description="A paid order nobody accepts is refunded after this."
+    )
     offer_ttl: timedelta = Field(timedelta(seconds=45), description="A rider may take this long to answer an offer.")
-    complete_after: timedelta = Field(timedelta(hours=3), description="A delivered order completes by itself after this.")
+    complete_after: timedelta = Field(
+        timedelta(hours=3), description="A delivered order completes by itself after this."
+    )
     commission_permille: int = Field(50, ge=0, le=1000, description="Platform's share of the goods, in thousandths.")
     rider_speed_m_per_min: float = Field(320, gt=0, description="Riding speed that ETAs assume, metres per minute.")
     handling_minutes: float = Field(2, ge=0, description="Minutes a rider spends at each door.")

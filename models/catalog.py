@@ -16,7 +16,7 @@ class Category(Model):
     name = fields.CharField(max_length=40)
     position = fields.IntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "category"
         indexes = [Index(fields=("store_id",))]
 
@@ -32,7 +32,7 @@ class Item(Model):
     position = fields.IntField()
     available = fields.BooleanField(default=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "item"
         indexes = [Index(fields=("store_id",)), Index(fields=("category_id",))]
 
@@ -52,7 +52,7 @@ class Sku(Model):
     held = fields.BigIntField(default=0)
     sold = fields.BigIntField(default=0)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "sku"
         indexes = [Index(fields=("item_id",))]
 
@@ -65,20 +65,18 @@ class OptionGroup(Model):
     max_selected = fields.SmallIntField()
     position = fields.IntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "option_group"
         indexes = [Index(fields=("item_id",))]
 
 
 class Option(Model):
     id = fields.UUIDField(primary_key=True, default=uuid7)
-    group: fields.ForeignKeyRelation[OptionGroup] = fields.ForeignKeyField(
-        "models.OptionGroup", related_name="options"
-    )
+    group: fields.ForeignKeyRelation[OptionGroup] = fields.ForeignKeyField("models.OptionGroup", related_name="options")
     name = fields.CharField(max_length=40)
     price_delta = fields.BigIntField()
     position = fields.IntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "option"
         indexes = [Index(fields=("group_id",))]

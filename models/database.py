@@ -11,7 +11,7 @@ itself at start.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -88,7 +88,7 @@ class Connection:
 
     async def execute(self, sql: str, *args: object) -> int:
         """Run a statement; the number of rows it touched."""
-        status = cast(str, await self._raw.execute(sql, *args))
+        status = await self._raw.execute(sql, *args)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
@@ -102,26 +102,28 @@ class Database:
     def __init__(self, url: str, pool_size: int = 12) -> None:
         self.url = url
         self._pool_size = pool_size
+        self._client: AsyncpgDBClient | None = None
 
     async def open(self) -> None:
         # The global fallback lets requests, which run in other tasks than start-up, find the connections.
         await Tortoise.init(config=tortoise_config(self.url, self._pool_size), _enable_global_fallback=True)
+        # Kept here because inside a transaction Tortoise answers with the transaction's own connection.
+        self._client = cast(AsyncpgDBClient, Tortoise.get_connection("default"))
         await self._client.create_connection(with_db=True)
 
     async def close(self) -> None:
         await Tortoise.close_connections()
-
-    @property
-    def _client(self) -> AsyncpgDBClient:
-        return cast(AsyncpgDBClient, Tortoise.get_connection("default"))
+        self._client = None
 
     @property
     def pool(self) -> asyncpg.Pool:
         """The asyncpg pool behind Tortoise's connection."""
-        pool = self._client._pool  # pyright: ignore[reportPrivateUsage]
+        pool = None if self._client is None else self._client._pool  # pyright: ignore[reportPrivateUsage]
         if pool is None:
             raise RuntimeError("the database is not open")
         return pool
+
+    # These take a connection of their own: inside a transaction use its Connection, or it may starve the pool.
 
     async def fetch(self, sql: str, *args: object) -> list[Record]:
         return await self.pool.fetch(sql, *args)
@@ -136,7 +138,7 @@ class Database:
         await self.pool.execute(sql, *args)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self) -> AsyncGenerator[Connection, None]:
         """A transaction; Tortoise queries made inside it join it."""
         async with in_transaction() as client:
             yield Connection(cast(Any, client)._connection)

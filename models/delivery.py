@@ -43,7 +43,7 @@ class Rider(Model):
     located_at = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "rider"
         unique_together = (("person_id", "city_id"),)
 
@@ -70,7 +70,7 @@ class Delivery(Model):
     pickup_eta = fields.DatetimeField(null=True)
     eta = fields.DatetimeField(null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "delivery"
         indexes = [Index(fields=("rider_id",))]
 
@@ -85,6 +85,6 @@ class LocationFix(Model):
     longitude = fields.FloatField()
     recorded_at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "location_fix"
         indexes = [Index(fields=("rider_id", "recorded_at"))]

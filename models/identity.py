@@ -33,7 +33,7 @@ class City(Model):
     timezone = fields.CharField(max_length=40)
     currency = fields.CharField(max_length=3)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "city"
 
 
@@ -45,7 +45,7 @@ class Person(Model):
     name = fields.CharField(max_length=80, null=True)
     created_at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "person"
 
 
@@ -60,7 +60,7 @@ class Grant(Model):
     created_at = fields.DatetimeField()
     revoked_at = fields.DatetimeField(null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "grant"
         indexes = [Index(fields=("person_id",)), Index(fields=("store_id",))]
 
@@ -77,7 +77,7 @@ class OneTimeCode(Model):
     expires_at = fields.DatetimeField()
     used_at = fields.DatetimeField(null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "one_time_code"
         indexes = [Index(fields=("phone", "view", "created_at"))]
 
@@ -95,7 +95,7 @@ class RefreshSession(Model):
     ended_at = fields.DatetimeField(null=True)
     end_reason = fields.CharField(max_length=20, null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "refresh_session"
 
 
@@ -112,5 +112,5 @@ class Client(Model):
     created_at = fields.DatetimeField()
     revoked_at = fields.DatetimeField(null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "client"

@@ -10,7 +10,7 @@ from core.ids import uuid7
 
 
 class LedgerTransaction(Model):
-    """``reference`` names the business fact (for example ``capture:<payment>``) and is unique: posting is idempotent."""
+    """``reference`` names the business fact (for example ``capture:<payment>``); unique, so posting is idempotent."""
 
     id = fields.UUIDField(primary_key=True, default=uuid7)
     kind = fields.CharField(max_length=20)
@@ -18,7 +18,7 @@ class LedgerTransaction(Model):
     order_id = fields.UUIDField(null=True)
     at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "ledger_transaction"
         indexes = [Index(fields=("order_id",))]
 
@@ -34,6 +34,6 @@ class LedgerEntry(Model):
     currency = fields.CharField(max_length=3)
     amount = fields.BigIntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "ledger_entry"
         indexes = [Index(fields=("transaction_id",)), Index(fields=("account",))]

@@ -28,7 +28,7 @@ class Merchant(Model):
     owner_id = fields.UUIDField()
     created_at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "merchant"
         indexes = [Index(fields=("city_id",)), Index(fields=("owner_id",))]
 
@@ -40,7 +40,7 @@ class StoreTag(Model):
     slug = fields.CharField(max_length=40, unique=True)
     name = fields.CharField(max_length=40)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "store_tag"
 
 
@@ -75,7 +75,7 @@ class Store(Model):
     search_grams: fields.Field[list[str]] = ArrayField(element_type="text")
     created_at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "store"
         indexes = [Index(fields=("city_id",))]
 
@@ -86,6 +86,6 @@ class DiningTable(Model):
     code = fields.CharField(max_length=16)
     seats = fields.SmallIntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "dining_table"
         unique_together = (("store", "code"),)

@@ -62,7 +62,7 @@ class Quote(Model):
     created_at = fields.DatetimeField()
     expires_at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "quote"
 
 
@@ -102,7 +102,7 @@ class Order(Model):
     eta = fields.DatetimeField(null=True)
     close_reason = fields.CharField(max_length=200, null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "order"
         indexes = [
             Index(fields=("consumer_id", "id")),
@@ -125,6 +125,6 @@ class OrderLine(Model):
     unit_price = fields.BigIntField()
     total = fields.BigIntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "order_line"
         indexes = [Index(fields=("order_id",))]

@@ -45,7 +45,7 @@ class Payment(Model):
     created_at = fields.DatetimeField()
     captured_at = fields.DatetimeField(null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "payment"
         indexes = [Index(fields=("order_id",))]
 
@@ -61,6 +61,6 @@ class Refund(Model):
     created_at = fields.DatetimeField()
     succeeded_at = fields.DatetimeField(null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "refund"
         indexes = [Index(fields=("payment_id",))]

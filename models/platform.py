@@ -21,7 +21,7 @@ class IdempotencyRecord(Model):
     answer: fields.Field[dict[str, Any]] = fields.JSONField()
     created_at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "idempotency_record"
         unique_together = (("principal", "key"),)
 
@@ -35,5 +35,5 @@ class PersistedOperation(Model):
     body = fields.TextField()
     registered_at = fields.DatetimeField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "persisted_operation"

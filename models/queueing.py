@@ -40,7 +40,7 @@ class QueueClass(Model):
     table_count = fields.SmallIntField()
     turn_minutes = fields.SmallIntField()
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "queue_class"
         unique_together = (("store", "code"),)
 
@@ -67,7 +67,7 @@ class QueueTicket(Model):
     seated_at = fields.DatetimeField(null=True)
     closed_at = fields.DatetimeField(null=True)
 
-    class Meta:
+    class Meta(Model.Meta):
         table = "queue_ticket"
         unique_together = (("queue_class", "business_date", "sequence"),)
         indexes = [Index(fields=("store_id", "business_date")), Index(fields=("consumer_id",))]

@@ -8,23 +8,21 @@ from typing import Any
 from uuid import UUID
 
 from core import ids
+from core.geo import Point
 from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import Payment, PaymentState
 from resolvers.base import Page, action, key, make_page, or_none, page_size
 from resolvers.context import Context, Info
 from services import payments
+from services.errors import InvalidInput, NotFound
 from services.ordering import actions, placing, reading
 from services.ordering.machine import ACTOR_OF_VIEW, available_actions
 from services.ordering.placing import Address, QuoteRecord
 from services.ordering.reading import LineRecord, OrderEvent
 from services.ordering.records import OrderRecord, order_from_json
 from services.pricing import RequestedLine
-from services.errors import InvalidInput, NotFound
 from subscriptions.feeds import ORDER, STORE_ORDERS, Event
 from subscriptions.updates import Update
-
-from core.geo import Point
-
 
 # queries
 
@@ -73,9 +71,7 @@ async def _page(
     return make_page(rows, first, lambda row: ids.encode("Order", row.id), after=after)
 
 
-async def order_events(
-    root: OrderRecord, info: Info, first: int, after: str | None
-) -> Page[OrderEvent]:
+async def order_events(root: OrderRecord, info: Info, first: int, after: str | None) -> Page[OrderEvent]:
     if after is not None and not after.isdigit():
         raise InvalidInput(field="after", reason="is not a cursor of this list")
     rows = await reading.events(info.context.runtime, root.id, page_size(first) + 1, int(after or 0))

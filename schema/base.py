@@ -20,7 +20,6 @@ from core.errors import BusinessError
 from core.geo import Crs, Point
 from resolvers import base as resolving
 from services import errors
-from subscriptions import updates
 
 T = TypeVar("T")
 
@@ -79,6 +78,11 @@ def node_id(type_name: str, attribute: str = "id") -> Any:
         return strawberry.ID(ids.encode(type_name, getattr(root, attribute)))
 
     return strawberry.field(resolver=resolve)
+
+
+def computed(resolver: Callable[..., Any], *views: View, description: str | None = None) -> Any:
+    """Field whose value ``resolver`` computes; only for ``views`` when some are named."""
+    return strawberry.field(resolver=resolver, description=description, metadata=only(*views) if views else None)
 
 
 def money_field(attribute: str, **options: Any) -> Any:
@@ -142,12 +146,6 @@ class PageInfo:
     has_previous_page: bool
     start_cursor: str | None
     end_cursor: str | None
-
-
-@exposes(updates.FeedReset)
-@strawberry.type(description="On a snapshot that replaces what `after` pointed at: why it could not be resumed.")
-class FeedReset:
-    reason: updates.ResetReason
 
 
 @strawberry.type

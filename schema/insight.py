@@ -10,7 +10,7 @@ import strawberry
 from models.ordering import OrderState
 from resolvers import insight as resolvers
 from resolvers.context import ID, Info
-from schema import enums as _enums  # noqa: F401
+from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from schema.base import A, Money, exposes, subscription
 from services import insight
 from subscriptions.updates import UpdateKind

@@ -10,12 +10,11 @@ import strawberry
 from models.queueing import QueueAction, QueueTicketState
 from resolvers import queueing as resolvers
 from resolvers.context import ID, Info
-from schema import enums as _enums  # noqa: F401
+from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from schema.base import (
     A,
     C,
     D,
-    FeedReset,
     M,
     Node,
     exposes,
@@ -25,6 +24,7 @@ from schema.base import (
     result,
     subscription,
 )
+from schema.delivery import FeedReset
 from services import errors, queueing
 from subscriptions.updates import UpdateKind
 

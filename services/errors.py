@@ -105,7 +105,10 @@ class StoreClosed(BusinessError):
 class ModeNotOffered(BusinessError):
     store: StoreRef
     mode: str
-    messages: ClassVar[dict[str, str]] = {"en": "The store does not offer {mode}.", "zh-CN": "门店不支持该方式：{mode}。"}
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The store does not offer {mode}.",
+        "zh-CN": "门店不支持该方式：{mode}。",
+    }
 
 
 @dataclass(eq=False)
@@ -149,7 +152,10 @@ class BelowMinimumOrder(BusinessError):
 @dataclass(eq=False)
 class QuoteExpired(BusinessError):
     expired_at: datetime
-    messages: ClassVar[dict[str, str]] = {"en": "The quote has expired; ask for a new one.", "zh-CN": "报价已过期，请重新获取。"}
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The quote has expired; ask for a new one.",
+        "zh-CN": "报价已过期，请重新获取。",
+    }
 
 
 @dataclass(eq=False)
@@ -175,7 +181,10 @@ class OrderActionNotAllowed(BusinessError):
 @dataclass(eq=False)
 class RefundExceedsCaptured(BusinessError):
     refundable: Money
-    messages: ClassVar[dict[str, str]] = {"en": "At most {refundable} can be refunded.", "zh-CN": "最多可退 {refundable}。"}
+    messages: ClassVar[dict[str, str]] = {
+        "en": "At most {refundable} can be refunded.",
+        "zh-CN": "最多可退 {refundable}。",
+    }
 
 
 @dataclass(eq=False)
@@ -231,7 +240,10 @@ class LocationRejected(BusinessError):
 
     index: int
     reason: str
-    messages: ClassVar[dict[str, str]] = {"en": "Fix {index}: {reason}.", "zh-CN": "第 {index} 个定位点无效：{reason}。"}
+    messages: ClassVar[dict[str, str]] = {
+        "en": "Fix {index}: {reason}.",
+        "zh-CN": "第 {index} 个定位点无效：{reason}。",
+    }
 
 
 # queueing
@@ -246,7 +258,10 @@ class QueueClosed(BusinessError):
 @dataclass(eq=False)
 class QueueEmpty(BusinessError):
     code_name: str
-    messages: ClassVar[dict[str, str]] = {"en": "Nobody is waiting in {code_name}.", "zh-CN": "{code_name} 队列暂无等候。"}
+    messages: ClassVar[dict[str, str]] = {
+        "en": "Nobody is waiting in {code_name}.",
+        "zh-CN": "{code_name} 队列暂无等候。",
+    }
 
 
 @dataclass(eq=False)

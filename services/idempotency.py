@@ -59,5 +59,5 @@ async def remember(unit: Unit, principal: Principal, key: str, answer: dict[str,
         "UPDATE idempotency_record SET answer = $3 WHERE principal = $1 AND key = $2",
         principal.key,
         key,
-        orjson.dumps(answer).decode(),
+        orjson.dumps(answer, default=str).decode(),
     )

@@ -53,9 +53,7 @@ async def release(unit: Unit, quantities: Mapping[UUID, int]) -> None:
 
 async def commit_sold(unit: Unit, quantities: Mapping[UUID, int]) -> None:
     """Held units are sold: the order was paid."""
-    await _locked_move(
-        unit, quantities, "held = held - w.quantity, sold = sold + w.quantity", "s.held >= w.quantity"
-    )
+    await _locked_move(unit, quantities, "held = held - w.quantity, sold = sold + w.quantity", "s.held >= w.quantity")
 
 
 async def restock(unit: Unit, quantities: Mapping[UUID, int]) -> None:
@@ -73,9 +71,7 @@ def _checked(quantities: Mapping[UUID, int]) -> dict[UUID, int]:
 async def _locked_move(unit: Unit, quantities: Mapping[UUID, int], change: str, guard: str) -> None:
     wanted = _checked(quantities)
     if len(wanted) > 1:
-        await unit.sql.fetch(
-            "SELECT FROM sku WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE", list(wanted)
-        )
+        await unit.sql.fetch("SELECT FROM sku WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE", list(wanted))
     if wanted:
         await _move(unit, wanted, change, guard)
 

@@ -35,7 +35,8 @@ async def post(unit: Unit, kind: str, reference: str, order_id: UUID | None, cur
         return False
     await unit.sql.execute(
         """INSERT INTO ledger_entry (id, transaction_id, account, currency, amount)
-           SELECT id, $2, account, $3, amount FROM unnest($1::uuid[], $4::text[], $5::bigint[]) AS e(id, account, amount)""",
+           SELECT id, $2, account, $3, amount
+           FROM unnest($1::uuid[], $4::text[], $5::bigint[]) AS e(id, account, amount)""",
         [unit.runtime.new_id() for _ in entries],
         transaction_id,
         currency,

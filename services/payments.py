@@ -108,13 +108,14 @@ async def _captured(runtime: Runtime, notification: Notification) -> None:
             return
         order = await changes.lock(unit, found["order_id"])
         payment = await Payment.select_for_update().get(id=found["id"])
+        amount: int = payment.amount
         if payment.state in PAID_STATES:
             return
-        if (notification.amount, notification.currency) != (payment.amount, payment.currency):
+        if (notification.amount, notification.currency) != (amount, payment.currency):
             log.error(
                 "payment.amount_mismatch",
                 out_trade_no=payment.out_trade_no,
-                expected=payment.amount,
+                expected=amount,
                 told=notification.amount,
             )
             raise InvalidInput(field="amount", reason="differs from the payment's")
@@ -128,13 +129,13 @@ async def _captured(runtime: Runtime, notification: Notification) -> None:
             f"capture:{payment.id}",
             order.id,
             payment.currency,
-            [(f"channel:{payment.channel}", payment.amount), ("escrow", -payment.amount)],
+            [(f"channel:{payment.channel}", amount), ("escrow", -amount)],
         )
         if order.state is OrderState.PLACED:
             await _mark_paid(unit, order)
         else:
             reason = "late payment" if order.state in CLOSED else "paid twice"
-            await start_refund(unit, order, payment.id, payment.amount, reason)
+            await start_refund(unit, order, payment.id, amount, reason)
 
 
 async def _mark_paid(unit: Unit, order: OrderRecord) -> None:
@@ -156,7 +157,8 @@ async def quantities(unit: Unit, order_id: UUID) -> dict[UUID, int]:
 async def unwind(unit: Unit, order: OrderRecord, reason: str) -> None:
     """Give everything back for an order that is being closed: open payments are closed, captured ones refunded."""
     rows = await unit.sql.fetch(
-        "SELECT id, state, amount - refund_due AS left FROM payment WHERE order_id = $1 ORDER BY id FOR UPDATE", order.id
+        "SELECT id, state, amount - refund_due AS left FROM payment WHERE order_id = $1 ORDER BY id FOR UPDATE",
+        order.id,
     )
     for row in rows:
         if row["state"] == PaymentState.PENDING:
@@ -178,7 +180,9 @@ async def start_refund(unit: Unit, order: OrderRecord, payment_id: UUID, amount:
         amount,
     )
     if touched != 1:
-        row = await unit.sql.fetchrow("SELECT amount - refund_due AS left, currency FROM payment WHERE id = $1", payment_id)
+        row = await unit.sql.fetchrow(
+            "SELECT amount - refund_due AS left, currency FROM payment WHERE id = $1", payment_id
+        )
         raise RefundExceedsCaptured(refundable=Money(row["left"] if row else 0, row["currency"] if row else ""))
     refund_id = unit.runtime.new_id()
     await unit.sql.execute(

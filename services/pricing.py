@@ -16,7 +16,7 @@ from models.database import Record
 from models.merchants import StoreStatus
 from services.errors import InsufficientStock, InvalidInput, ItemUnavailable, NotFound, OutOfDeliveryArea
 from services.merchants import hours
-from services.merchants.records import StoreRecord
+from services.merchants.records import StoreRecord, sql
 from services.runtime import Runtime
 from services.unit import Unit
 
@@ -107,8 +107,7 @@ async def quote_lines(source: Runtime | Unit, store: StoreRecord, lines: Sequenc
             raise InvalidInput(field=f"lines.{index}", reason="repeats another line; raise that line's quantity")
         seen.add((line.sku_id, chosen))
         asked[line.sku_id] += line.quantity
-    sql = source.sql if isinstance(source, Unit) else source.database
-    offers = {row["id"]: row for row in await sql.fetch(_OFFERS, list(asked), store.id)}
+    offers = {row["id"]: row for row in await sql(source).fetch(_OFFERS, list(asked), store.id)}
     priced: list[PricedLine] = []
     for index, line in enumerate(lines):
         offer = offers.get(line.sku_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,7 +41,7 @@ class Unit:
     def enqueue(self, job: str, payload: dict[str, Any], at: datetime | None = None) -> None:
         """Have ``job`` run with ``payload`` at the domain instant ``at`` (default: at once), if this commits."""
         delay = self.runtime.clock.real_delay(at) if at is not None else timedelta(0)
-        self._jobs.append((job, orjson.dumps(payload), delay))
+        self._jobs.append((job, orjson.dumps(payload, default=str), delay))
 
     async def _finish(self) -> None:
         if self._jobs:
@@ -58,7 +58,7 @@ class Unit:
 
 
 @asynccontextmanager
-async def transaction(runtime: Runtime) -> AsyncIterator[Unit]:
+async def transaction(runtime: Runtime) -> AsyncGenerator[Unit, None]:
     """Run a unit of work: commit at the end of the block, roll everything back when it raises."""
     async with runtime.database.transaction() as connection:
         unit = Unit(runtime, connection)

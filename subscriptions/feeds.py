@@ -81,7 +81,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """"Something happened": for a logged feed its new top, for the others an optional value."""
+    """ "Something happened": for a logged feed its new top, for the others an optional value."""
 
     feed: str
     offset: int | None = None
@@ -94,7 +94,8 @@ async def append(connection: Connection, events: Sequence[NewEvent]) -> list[Sig
     Must be the last statement but the commit: it locks feed heads that other transactions wait for.
     """
     body = orjson.dumps(
-        [{"feeds": e.feeds, "type": e.type, "at": e.at, "payload": e.payload} for e in events]
+        [{"feeds": e.feeds, "type": e.type, "at": e.at, "payload": e.payload} for e in events],
+        default=str,  # asyncpg's own UUID class
     ).decode()
     rows = await connection.fetch("SELECT feed_name, max(feed_offset) AS top FROM feed_append($1) GROUP BY 1", body)
     return [Signal(row["feed_name"], row["top"]) for row in rows]

@@ -143,7 +143,7 @@ class RedisBackend(BroadcastBackend):
         delay = _FIRST_DELAY
         while True:
             await self._wanted.wait()
-            pubsub: Any = self._reader.pubsub()
+            pubsub: Any = cast(Any, self._reader).pubsub()
             try:
                 await pubsub.subscribe(*self._channels)
                 self._pubsub = pubsub

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -159,20 +158,24 @@ async def test_a_killed_postmaster_is_replaced_on_the_same_port(folder: Path) ->
     server.start()
     url = server.create_database("shared")
     await query(url, "CREATE TABLE kept AS SELECT 7 AS value")
-    # A backend at work outlives the postmaster until its statement ends, and must be waited for.
-    busy = asyncio.create_task(query(url, "SELECT count(*) FROM (SELECT generate_series(1, 9000000)) AS _"))
-    await asyncio.sleep(0.2)
-    killed = server.pid
+    connection = await asyncpg.connect(url)
+    killed, backend = server.pid, connection.get_server_pid()
     assert killed is not None
+    # A backend may outlive the postmaster and still write; here it is made to, for as long as we like.
+    os.kill(backend, signal.SIGSTOP)
     os.kill(killed, signal.SIGKILL)
     assert gone(killed)
+    starting = asyncio.create_task(asyncio.to_thread(server.start))
+    await asyncio.sleep(0.5)
     assert server.running()
-    await asyncio.to_thread(server.start)
-    with suppress(asyncpg.PostgresError, OSError):
-        await busy
+    assert not starting.done()
+    os.kill(backend, signal.SIGCONT)
+    await starting
+    assert gone(backend)
     assert server.pid != killed
     assert server.url("shared") == url
     assert await query(url, "SELECT value FROM kept") == 7
+    connection.terminate()
     server.stop()
 
 

@@ -309,6 +309,7 @@ class Migration(migrations.Migration):
                 ('state', fields.CharEnumField(description='PENDING: PENDING\nSUCCEEDED: SUCCEEDED', enum_type=RefundState, max_length=10)),
                 ('amount', fields.BigIntField()),
                 ('reason', fields.CharField(max_length=200)),
+                ('payer', fields.CharField(max_length=60)),
                 ('created_at', fields.DatetimeField(auto_now=False, auto_now_add=False)),
                 ('succeeded_at', fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
             ],

@@ -66,7 +66,8 @@ BEGIN
     FOR one IN SELECT body FROM jsonb_array_elements(events) WITH ORDINALITY AS e(body, place) ORDER BY place LOOP
         primary_feed := NULL;
         FOR name IN
-            SELECT f.name FROM jsonb_array_elements_text(one -> 'feeds') WITH ORDINALITY AS f(name, place) ORDER BY place
+            SELECT f.name FROM jsonb_array_elements_text(one -> 'feeds') WITH ORDINALITY AS f(name, place)
+            ORDER BY place
         LOOP
             position := (tops ->> name)::bigint + 1;
             tops := tops || jsonb_build_object(name, position);

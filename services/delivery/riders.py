@@ -107,7 +107,8 @@ async def report(runtime: Runtime, principal: Principal, fixes: Sequence[Fix]) -
         """WITH before AS (SELECT id, city_id, online, located_at, active_delivery_id, latitude, longitude
                            FROM rider WHERE id = $1),
            moved AS (
-               UPDATE rider SET latitude = $2, longitude = $3, located_at = $4, accuracy_m = $5, heading = $6, speed = $7
+               UPDATE rider SET latitude = $2, longitude = $3, located_at = $4, accuracy_m = $5, heading = $6,
+                   speed = $7
                FROM city WHERE rider.id = $1 AND city.id = rider.city_id AND rider.online
                  AND (rider.located_at IS NULL OR rider.located_at < $4)
                  AND earth_distance(ll_to_earth(city.latitude, city.longitude), ll_to_earth($2, $3)) <= $8

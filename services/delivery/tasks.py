@@ -11,7 +11,7 @@ from auth.principals import Principal
 from models.delivery import DeliveryState
 from models.ordering import OrderAction
 from services.delivery import dispatch, travel
-from services.delivery.reading import RiderRecord, rider_of, rider_from_row
+from services.delivery.reading import RiderRecord, rider_from_row, rider_of
 from services.errors import (
     DeliveryActionNotAllowed,
     DeliveryTaken,
@@ -164,9 +164,7 @@ async def pick_up(runtime: Runtime, principal: Principal, delivery_id: UUID) -> 
     async def step(unit: Unit, order: OrderRecord, delivery: DeliveryRecord) -> None:
         await changes.apply(unit, order, OrderAction.PICK_UP, Actor.RIDER, picked_up_at=unit.now)
         settings = unit.runtime.settings
-        delivery.eta = order.eta = (
-            unit.now + travel.ride(settings, delivery.distance_m) + travel.handling(settings)
-        )
+        delivery.eta = order.eta = unit.now + travel.ride(settings, delivery.distance_m) + travel.handling(settings)
 
     return await _step(runtime, principal, delivery_id, Act.PICK_UP, "order.picked_up", step)
 

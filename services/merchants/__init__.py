@@ -1,6 +1,15 @@
 """Merchants and their stores: records, opening hours, discovery, and what staff and admins do to them."""
 
-from services.merchants.hours import OpeningHours
+from services.merchants.actions import (
+    NewStore,
+    NewTable,
+    create_store,
+    refresh_search,
+    register_merchant,
+    set_store_status,
+)
+from services.merchants.discovery import Discovery, Nearby, stores_near
+from services.merchants.hours import OpeningHours, open_now_sql
 from services.merchants.records import (
     CityRecord,
     MerchantRecord,
@@ -23,17 +32,27 @@ from services.merchants.records import (
 
 __all__ = [
     "CityRecord",
+    "Discovery",
     "MerchantRecord",
+    "Nearby",
+    "NewStore",
+    "NewTable",
     "OpeningHours",
     "StoreRecord",
     "TableRecord",
     "TagRecord",
     "cities",
     "cities_by_ids",
+    "create_store",
     "get_store",
     "merchants_by_ids",
     "my_stores",
+    "open_now_sql",
+    "refresh_search",
+    "register_merchant",
+    "set_store_status",
     "stores_by_ids",
+    "stores_near",
     "stores_of_city",
     "stores_of_merchant",
     "tables_by_ids",

@@ -1,4 +1,7 @@
-"""Stores, merchants, cities, tags and tables as cheap records, read by plain SQL: one statement per call."""
+"""Stores, merchants, cities, tags and tables as cheap records, read by plain SQL: one statement per call.
+
+Given a Unit as their source, the functions read inside its transaction.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ import orjson
 
 from auth.principals import Principal
 from core.geo import Point
-from models.database import Record
+from models.database import Connection, Database, Record
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode
 from services.errors import NotFound
 from services.merchants.hours import OpeningHours, from_json
 from services.runtime import Runtime
+from services.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +137,22 @@ def store_of(row: Record, distance_m: float | None = None) -> StoreRecord:
     )
 
 
-async def stores_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, StoreRecord]:
+def sql(source: Runtime | Unit) -> Connection | Database:
+    """The unit's own connection, so that a read inside a transaction does not wait for a second one."""
+    return source.sql if isinstance(source, Unit) else source.database
+
+
+async def stores_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, StoreRecord]:
     """The stores among ``ids`` that exist, by id."""
-    rows = await runtime.database.fetch(
+    rows = await sql(source).fetch(
         f"SELECT {STORE_COLUMNS} FROM store s WHERE s.id = ANY($1::uuid[])", list(ids)
     )
     return {row["id"]: store_of(row) for row in rows}
 
 
-async def get_store(runtime: Runtime, store_id: UUID) -> StoreRecord:
+async def get_store(source: Runtime | Unit, store_id: UUID) -> StoreRecord:
     """Raises NotFound."""
-    row = await runtime.database.fetchrow(f"SELECT {STORE_COLUMNS} FROM store s WHERE s.id = $1", store_id)
+    row = await sql(source).fetchrow(f"SELECT {STORE_COLUMNS} FROM store s WHERE s.id = $1", store_id)
     if row is None:
         raise NotFound(resource="Store")
     return store_of(row)
@@ -192,13 +201,13 @@ async def cities(runtime: Runtime) -> list[CityRecord]:
     return [CityRecord(**row) for row in rows]
 
 
-async def cities_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, CityRecord]:
-    rows = await runtime.database.fetch(f"SELECT {_CITY_COLUMNS} FROM city WHERE id = ANY($1::uuid[])", list(ids))
+async def cities_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, CityRecord]:
+    rows = await sql(source).fetch(f"SELECT {_CITY_COLUMNS} FROM city WHERE id = ANY($1::uuid[])", list(ids))
     return {row["id"]: CityRecord(**row) for row in rows}
 
 
-async def merchants_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, MerchantRecord]:
-    rows = await runtime.database.fetch(
+async def merchants_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, MerchantRecord]:
+    rows = await sql(source).fetch(
         "SELECT id, city_id, owner_id, name FROM merchant WHERE id = ANY($1::uuid[])", list(ids)
     )
     return {row["id"]: MerchantRecord(**row) for row in rows}
@@ -210,13 +219,13 @@ async def tags(runtime: Runtime) -> list[TagRecord]:
     return [TagRecord(**row) for row in rows]
 
 
-async def tags_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, TagRecord]:
-    rows = await runtime.database.fetch("SELECT id, slug, name FROM store_tag WHERE id = ANY($1::uuid[])", list(ids))
+async def tags_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, TagRecord]:
+    rows = await sql(source).fetch("SELECT id, slug, name FROM store_tag WHERE id = ANY($1::uuid[])", list(ids))
     return {row["id"]: TagRecord(**row) for row in rows}
 
 
-async def tables_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, TableRecord]:
-    rows = await runtime.database.fetch(
+async def tables_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, TableRecord]:
+    rows = await sql(source).fetch(
         "SELECT id, store_id, code, seats FROM dining_table WHERE id = ANY($1::uuid[])", list(ids)
     )
     return {row["id"]: TableRecord(**row) for row in rows}

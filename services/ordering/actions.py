@@ -35,7 +35,7 @@ async def accept(runtime: Runtime, principal: Principal, order_id: UUID, prep_mi
     async with transaction(runtime) as unit:
         order, actor = await changes.lock_for(unit, principal, order_id)
         await changes.apply(unit, order, OrderAction.ACCEPT, actor)
-        store = await merchants.get_store(runtime, order.store_id)
+        store = await merchants.get_store(unit, order.store_id)
         minutes = store.prep_minutes if prep_minutes is None else prep_minutes
         order.accepted_at = unit.now
         order.promised_ready_at = unit.now + timedelta(minutes=minutes)

@@ -78,9 +78,7 @@ async def save(
     ``former_rider``: a rider who had the job or its offer until now and must learn that it is gone.
     """
     order.version += 1
-    touched = await unit.sql.execute(
-        _UPDATE_ORDER, order.id, *[getattr(order, c) for c in _MUTABLE], order.version - 1
-    )
+    touched = await unit.sql.execute(_UPDATE_ORDER, order.id, *[getattr(order, c) for c in _MUTABLE], order.version - 1)
     if touched != 1:
         raise RuntimeError(f"order {order.id} was changed without its lock")
     if order.delivery is not None:

@@ -130,8 +130,8 @@ def actor_of(order: OrderRecord, principal: Principal) -> Actor | None:
             seen = order.paid_at is not None and principal.works_at(order.store_id)
             return Actor.MERCHANT if seen else None
         case View.RIDER:
-            mine = order.delivery is not None and principal.rider_id is not None
-            return Actor.RIDER if mine and order.delivery.rider_id == principal.rider_id else None
+            rider_id = order.delivery.rider_id if order.delivery is not None else None
+            return Actor.RIDER if rider_id is not None and rider_id == principal.rider_id else None
         case View.ADMIN:
             return Actor.ADMIN if principal.administers(order.city_id) else None
         case View.PARTNER:

@@ -137,7 +137,7 @@ async def quote(
         record.consumer_id,
         record.store_id,
         record.mode,
-        orjson.dumps(record.lines).decode(),
+        orjson.dumps(record.lines, default=str).decode(),
         record.currency,
         record.subtotal,
         record.delivery_fee,
@@ -204,13 +204,13 @@ async def place(
         held = await _quote_of(unit, principal, quote_id)
         if held["expires_at"] <= unit.now:
             raise QuoteExpired(expired_at=held["expires_at"])
-        store = await merchants.get_store(runtime, held["store_id"])
+        store = await merchants.get_store(unit, held["store_id"])
         mode = FulfilmentMode(held["mode"])
         _require_open(store, mode, unit.now)
         place_at = await _destination(unit, store, mode, address, table_id)
         lines = [quote_line(line) for line in orjson.loads(held["lines"])]
         await pricing.quote_lines(
-            runtime, store, [RequestedLine(n.sku_id, n.quantity, tuple(n.option_ids)) for n in lines]
+            unit, store, [RequestedLine(n.sku_id, n.quantity, tuple(n.option_ids)) for n in lines]
         )
         order = _new_order(unit, principal.subject, store, held, mode, address, place_at, table_id, note)
         await _insert(unit, order, lines)
@@ -230,7 +230,9 @@ def _checked_address(address: Address | None) -> Address | None:
     for field, text, most in (("contact", address.contact, 80), ("text", address.text, 200)):
         if not 1 <= len(text.strip()) <= most:
             raise InvalidInput(field=f"address.{field}", reason=f"must have 1 to {most} characters")
-    return Address(address.contact.strip(), phone, address.text.strip(), _on_earth(address.location, "address.location"))
+    return Address(
+        address.contact.strip(), phone, address.text.strip(), _on_earth(address.location, "address.location")
+    )
 
 
 async def _quote_of(unit: Unit, principal: Principal, quote_id: UUID) -> Any:
@@ -345,5 +347,3 @@ async def _insert(unit: Unit, order: OrderRecord, lines: Sequence[QuoteLine]) ->
             for position, n in enumerate(lines)
         ],
     )  # fmt: skip
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -94,7 +94,7 @@ ORDER_SELECT: Final = (
 """Orders with their deliveries; append WHERE … ORDER BY o.id … [FOR UPDATE OF o]."""
 
 
-def order_from_row(row: Mapping[str, Any]) -> OrderRecord:
+def order_from_row(row: Any) -> OrderRecord:
     """From a row of :data:`ORDER_SELECT`."""
     order = OrderRecord(*[row[c] for c in ORDER_COLUMNS])
     order.state = OrderState(order.state)

@@ -89,8 +89,12 @@ async def _class_for(unit: Unit, store_id: UUID, party_size: int) -> Record:
     chosen = next((c for c in classes if party_size <= c["max_party"]), None)
     if chosen is None:
         raise PartyTooLarge(maximum=classes[-1]["max_party"])
-    await unit.sql.execute("SELECT FROM queue_class WHERE id = $1 FOR NO KEY UPDATE", chosen["id"])
+    await _lock_class(unit, chosen["id"])
     return chosen
+
+
+async def _lock_class(unit: Unit, class_id: UUID) -> None:
+    await unit.sql.execute("SELECT FROM queue_class WHERE id = $1 FOR NO KEY UPDATE", class_id)
 
 
 async def take_number(
@@ -133,9 +137,14 @@ async def _insert(
 ) -> Ticket:
     today = business_date(store.timezone, unit.now)
     if consumer_id is not None:
-        # Yesterday's number must not keep anybody from taking today's.
+        # Yesterday's number must not keep anybody from taking today's. Only the one that counts as active: locking
+        # several rows here could deadlock with the expiry of their class.
         stale = await _mark_expired(
-            unit, today - timedelta(days=1), "store_id = $4 AND consumer_id = $5", store.id, consumer_id
+            unit,
+            today - timedelta(days=1),
+            "state <> 'SKIPPED' AND store_id = $4 AND consumer_id = $5",
+            store.id,
+            consumer_id,
         )
         if stale:
             _tell(unit, store.city_id, "ticket.expired", stale)
@@ -248,11 +257,7 @@ async def _requeue_rank(unit: Unit, ticket: Ticket, city_id: UUID) -> int:
     """A rank behind the first REQUEUE_BEHIND waiting tickets of the class, whose row the caller has locked."""
     line = (ticket.queue_class_id, ticket.business_date)
     ranks = await _first_ranks(unit, *line)
-    if len(ranks) <= REQUEUE_BEHIND:
-        return RANK_STEP + await unit.sql.fetchval(
-            "SELECT max(rank) FROM queue_ticket WHERE queue_class_id = $1 AND business_date = $2", *line
-        )
-    if ranks[-1] - ranks[-2] < 2:
+    if len(ranks) > REQUEUE_BEHIND and ranks[-1] - ranks[-2] < 2:
         rows = await unit.sql.fetch(
             f"""UPDATE queue_ticket t SET rank = fresh.rank, version = version + 1
                 FROM (SELECT id AS waiting_id, {RANK_STEP} * row_number() OVER (ORDER BY rank) AS rank
@@ -261,8 +266,12 @@ async def _requeue_rank(unit: Unit, ticket: Ticket, city_id: UUID) -> int:
             *line,
         )
         _tell(unit, city_id, "ticket.moved", map(plain, rows))
-        ranks = await _first_ranks(unit, *line)
-    return (ranks[-1] + ranks[-2]) // 2
+        ranks = await _first_ranks(unit, *line)  # others may have left the line meanwhile
+    if len(ranks) > REQUEUE_BEHIND:
+        return (ranks[-1] + ranks[-2]) // 2
+    return RANK_STEP + await unit.sql.fetchval(
+        "SELECT max(rank) FROM queue_ticket WHERE queue_class_id = $1 AND business_date = $2", *line
+    )
 
 
 async def _first_ranks(unit: Unit, class_id: UUID, day: date) -> list[int]:
@@ -275,39 +284,49 @@ async def _first_ranks(unit: Unit, class_id: UUID, day: date) -> list[int]:
     return [row["rank"] for row in rows]
 
 
-_CALL_FIRST: Final = f"""
-    UPDATE queue_ticket SET state = 'CALLED', version = version + 1, called_at = $3
-    WHERE id = (SELECT id FROM queue_ticket
-                WHERE queue_class_id = $1 AND business_date = $2 AND state = 'WAITING'
-                ORDER BY rank LIMIT 1 FOR UPDATE {{locked}})
-    RETURNING {COLUMNS}"""
-
-
 async def call_next(runtime: Runtime, principal: Principal, store_id: UUID, class_id: UUID) -> Ticket:
     """Call the first waiting party of a class. Two clerks at once call two parties.
 
     Raises QueueEmpty, and NotFound for a store the caller does not work at or a class that is not of the store.
     """
     _require_staff(principal, store_id)
+    called = await _call_first(runtime, store_id, class_id, alone=False)
+    # A requeue that respaces the line holds all of it at once, so that everything was passed over: look again when it
+    # is done. In a transaction of its own, because the first look may have left locks behind that the requeue needs.
+    called = called or await _call_first(runtime, store_id, class_id, alone=True)
+    if called is None:
+        code = await runtime.database.fetchval("SELECT code FROM queue_class WHERE id = $1", class_id)
+        raise QueueEmpty(code_name=code)
+    return called
+
+
+async def _call_first(runtime: Runtime, store_id: UUID, class_id: UUID, *, alone: bool) -> Ticket | None:
+    """Call the first waiting ticket that nobody else holds; with ``alone`` wait for changes of the whole line."""
     async with transaction(runtime) as unit:
-        where = await unit.sql.fetchrow(
-            """SELECT c.code, s.timezone, s.city_id FROM queue_class c JOIN store s ON s.id = c.store_id
+        if alone:
+            await _lock_class(unit, class_id)
+        store = await unit.sql.fetchrow(
+            """SELECT s.timezone, s.city_id FROM queue_class c JOIN store s ON s.id = c.store_id
                WHERE c.id = $1 AND c.store_id = $2""",
             class_id,
             store_id,
         )
-        if where is None:
+        if store is None:
             raise NotFound(resource="QueueClass")
-        line = (class_id, business_date(where["timezone"], unit.now), unit.now)
-        # Rows that others hold are passed over, so that clerks do not queue up behind each other. When nothing else
-        # is left, wait for them: a requeue may be respacing the whole line, a cancellation may roll back.
-        row = await unit.sql.fetchrow(_CALL_FIRST.format(locked="SKIP LOCKED"), *line) or await unit.sql.fetchrow(
-            _CALL_FIRST.format(locked=""), *line
+        row = await unit.sql.fetchrow(
+            f"""UPDATE queue_ticket SET state = 'CALLED', version = version + 1, called_at = $3
+                WHERE id = (SELECT id FROM queue_ticket
+                            WHERE queue_class_id = $1 AND business_date = $2 AND state = 'WAITING'
+                            ORDER BY rank LIMIT 1 FOR UPDATE SKIP LOCKED)
+                RETURNING {COLUMNS}""",
+            class_id,
+            business_date(store["timezone"], unit.now),
+            unit.now,
         )
         if row is None:
-            raise QueueEmpty(code_name=where["code"])
+            return None
         ticket = plain(row)
-        _tell(unit, where["city_id"], EVENTS[QueueAction.CALL], [ticket])
+        _tell(unit, store["city_id"], EVENTS[QueueAction.CALL], [ticket])
         return ticket
 
 

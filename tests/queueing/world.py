@@ -46,9 +46,7 @@ def consumer() -> Principal:
 
 
 def admin_of(city_id: UUID) -> Principal:
-    return Principal(
-        PrincipalKind.ADMIN, View.ADMIN, uuid7(), grants=(Held(GrantRole.CITY_ADMIN, None, city_id),)
-    )
+    return Principal(PrincipalKind.ADMIN, View.ADMIN, uuid7(), grants=(Held(GrantRole.CITY_ADMIN, None, city_id),))
 
 
 async def open_city(runtime: Runtime, timezone: str = "Asia/Shanghai") -> UUID:

@@ -1,0 +1,313 @@
+"""Fields and actions of riders and deliveries: one service call each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from auth.principals import View
+from core import ids
+from core.geo import Point
+from models.delivery import LIVE_WITH_RIDER, DeliveryState
+from resolvers import ordering
+from resolvers.base import Page, action, key, make_page, page_size
+from resolvers.context import Context, Info
+from services.delivery import reading, riders, tasks
+from services.delivery.reading import Position, RiderRecord
+from services.delivery.riders import Fix, LocationReport
+from services.errors import InvalidInput, NotFound
+from services.ordering import reading as orders
+from services.ordering.records import DeliveryRecord, OrderRecord
+from subscriptions.feeds import ORDER, RIDER_LOCATION, RIDER_TASKS, Event
+from subscriptions.updates import Update, UpdateKind
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    rider_id: UUID
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where the rider of an order is, and when the order is expected at the door."""
+
+    position: Position
+    eta: datetime | None
+
+
+# fields
+
+
+async def rider_by_id(context: Context, rider_id: UUID) -> RiderRecord | None:
+    return await context.loader(_load_riders).load(rider_id)
+
+
+async def _load_riders(context: Context, keys: list[UUID]) -> list[RiderRecord | None]:
+    found = await reading.riders_by_ids(context.runtime, keys)
+    return [found.get(k) for k in keys]
+
+
+async def rider_of(root: DeliveryRecord, info: Info) -> RiderRecord | None:
+    """The rider on the job; an offer is not a job yet."""
+    if root.rider_id is None or root.state is DeliveryState.OFFERED:
+        return None
+    return await rider_by_id(info.context, root.rider_id)
+
+
+def offer_of(root: DeliveryRecord) -> Offer | None:
+    if root.state is not DeliveryState.OFFERED or root.rider_id is None or root.offer_expires_at is None:
+        return None
+    return Offer(root.rider_id, root.offer_expires_at)
+
+
+async def offered_rider(root: Offer, info: Info) -> RiderRecord | None:
+    return await rider_by_id(info.context, root.rider_id)
+
+
+async def order_of(root: DeliveryRecord, info: Info) -> OrderRecord | None:
+    return await ordering.order_by_id(info.context, root.order_id)
+
+
+async def location_of(root: DeliveryRecord, info: Info) -> Position | None:
+    """Only while the delivery is live: before and after, where a rider is concerns nobody."""
+    if root.rider_id is None or not root.is_live:
+        return None
+    rider = await rider_by_id(info.context, root.rider_id)
+    return None if rider is None else rider.position
+
+
+def phone_of(root: RiderRecord, info: Info) -> str:
+    """In full for the rider and the platform; others see the middle digits hidden."""
+    principal = info.context.principal
+    if principal.rider_id == root.id or principal.administers(root.city_id):
+        return root.phone
+    return f"{root.phone[:-8]}****{root.phone[-4:]}"
+
+
+def own_location(root: RiderRecord, info: Info) -> Point | None:
+    principal = info.context.principal
+    return root.location if principal.rider_id == root.id or principal.administers(root.city_id) else None
+
+
+async def current_task(root: RiderRecord, info: Info) -> DeliveryRecord | None:
+    principal = info.context.principal
+    if root.active_delivery_id is None or not (principal.rider_id == root.id or principal.administers(root.city_id)):
+        return None
+    order = await info.context.loader(_load_deliveries).load(root.active_delivery_id)
+    return None if order is None else order.delivery
+
+
+async def _load_deliveries(context: Context, keys: list[UUID]) -> list[OrderRecord | None]:
+    found = await reading.orders_of_deliveries(context.runtime, keys)
+    return [found.get(k) for k in keys]
+
+
+# queries
+
+
+async def viewer_rider(context: Context) -> RiderRecord | None:
+    return await reading.rider_of(context.runtime, context.principal)
+
+
+async def my_tasks(context: Context) -> list[DeliveryRecord]:
+    rider = await reading.rider_of(context.runtime, context.principal)
+    return (await reading.tasks(context.runtime, rider.id))[1]
+
+
+async def open_deliveries(context: Context, first: int) -> list[DeliveryRecord]:
+    return await reading.open_deliveries(context.runtime, context.principal, page_size(first))
+
+
+async def city_riders(root: Any, info: Info, online_only: bool, first: int, after: str | None) -> Page[RiderRecord]:
+    """Riders of a city for its admins. Raises NotFound."""
+    if not info.context.principal.administers(root.id):
+        raise NotFound(resource="City")
+    after_key = None if after is None else key("Rider", after)
+    rows = await reading.riders_of_city(info.context.runtime, root.id, online_only, page_size(first) + 1, after_key)
+    return make_page(rows, first, lambda row: ids.encode("Rider", row.id), after=after)
+
+
+# actions
+
+
+@action
+async def go_online(context: Context, location: Point) -> RiderRecord:
+    return await riders.go_online(context.runtime, context.principal, location)
+
+
+@action
+async def go_offline(context: Context) -> RiderRecord:
+    return await riders.go_offline(context.runtime, context.principal)
+
+
+@action
+async def report_location(context: Context, fixes: list[Fix]) -> LocationReport:
+    return await riders.report(context.runtime, context.principal, fixes)
+
+
+Task = Callable[..., Awaitable[OrderRecord]]
+
+
+@action
+async def task(context: Context, service: Task, delivery: str) -> DeliveryRecord:
+    """An action of one delivery by its rider: ``service(runtime, principal, delivery key)``."""
+    order = await service(context.runtime, context.principal, key("Delivery", delivery))
+    assert order.delivery is not None
+    return order.delivery
+
+
+async def accept_offer(context: Context, delivery: str) -> object:
+    return await task(context, tasks.accept_offer, delivery)
+
+
+async def decline_offer(context: Context, delivery: str) -> object:
+    return await task(context, tasks.decline_offer, delivery)
+
+
+async def grab_delivery(context: Context, delivery: str) -> object:
+    return await task(context, tasks.grab, delivery)
+
+
+async def arrive_at_store(context: Context, delivery: str) -> object:
+    return await task(context, tasks.arrive, delivery)
+
+
+async def pick_up_delivery(context: Context, delivery: str) -> object:
+    return await task(context, tasks.pick_up, delivery)
+
+
+async def complete_delivery(context: Context, delivery: str) -> object:
+    return await task(context, tasks.complete, delivery)
+
+
+# subscriptions
+
+
+async def rider_tasks(context: Context, after: str | None) -> AsyncIterator[Update[list[DeliveryRecord]]]:
+    rider = await reading.rider_of(context.runtime, context.principal)
+
+    async def snapshot() -> tuple[int, list[DeliveryRecord]]:
+        return await reading.tasks(context.runtime, rider.id)
+
+    async for update in context.tails.follow(RIDER_TASKS.of(rider.id), after, snapshot):
+        value = update.value
+        if isinstance(value, Event):
+            delivery = ordering.order_of_event(value).delivery
+            yield replace(update, value=[] if delivery is None else [delivery])
+        else:
+            yield replace(update, value=value)
+
+
+async def rider_location(context: Context, order: str, min_interval_ms: int) -> AsyncIterator[Update[Sighting]]:
+    """Positions of the order's rider from assignment to the end of the delivery, then the stream completes."""
+    if not 0 <= min_interval_ms <= 60_000:
+        raise InvalidInput(field="minIntervalMs", reason="must be 0 to 60000")
+    found = await orders.get(context.runtime, context.principal, key("Order", order))
+    if context.principal.view is View.RIDER:
+        raise NotFound(resource="Order")
+    live = _LiveLocation(context, found, timedelta(milliseconds=min_interval_ms))
+    try:
+        async for update in live.updates():
+            yield update
+    finally:
+        await live.stop()
+
+
+class _LiveLocation:
+    """Merges an order's feed (who rides, until when) with the positions of its rider."""
+
+    def __init__(self, context: Context, order: OrderRecord, min_interval: timedelta) -> None:
+        self._context = context
+        self._order = order
+        self._min_interval = min_interval
+        self._latest: asyncio.Queue[Update[Sighting] | BaseException | None] = asyncio.Queue(maxsize=1)
+        self._rider_id: UUID | None = None
+        self._positions: asyncio.Task[None] | None = None
+        self._orders = asyncio.create_task(self._guarded(self._follow_order()))
+
+    async def updates(self) -> AsyncIterator[Update[Sighting]]:
+        while (update := await self._latest.get()) is not None:
+            if isinstance(update, BaseException):
+                raise update
+            yield update
+
+    async def stop(self) -> None:
+        running = [task for task in (self._orders, self._positions) if task is not None]
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._replace(error)
+
+    def _replace(self, update: Update[Sighting] | BaseException | None) -> None:
+        """Latest wins: what the reader has not taken yet is replaced."""
+        if self._latest.full():
+            self._latest.get_nowait()
+        self._latest.put_nowait(update)
+
+    async def _follow_order(self) -> None:
+        async def snapshot() -> tuple[int, OrderRecord]:
+            return await orders.snapshot(self._context.runtime, self._order.id)
+
+        async for update in self._context.tails.follow(ORDER.of(self._order.id), None, snapshot):
+            value = update.value
+            self._order = ordering.order_of_event(value) if isinstance(value, Event) else value
+            delivery = self._order.delivery
+            if self._order.closed_at or self._order.delivered_at or self._order.completed_at:
+                self._replace(None)
+                return
+            rider_id = delivery.rider_id if delivery is not None and delivery.state in LIVE_WITH_RIDER else None
+            if rider_id != self._rider_id:
+                await self._switch(rider_id)
+
+    async def _switch(self, rider_id: UUID | None) -> None:
+        self._rider_id = rider_id
+        if self._positions is not None:
+            self._positions.cancel()
+            self._positions = None
+        if rider_id is not None:
+            self._positions = asyncio.create_task(self._guarded(self._follow_rider(rider_id)))
+
+    async def _follow_rider(self, rider_id: UUID) -> None:
+        rider = (await reading.riders_by_ids(self._context.runtime, [rider_id])).get(rider_id)
+        if rider is not None and rider.position is not None:
+            self._replace(self._update(rider.position, UpdateKind.SNAPSHOT))
+        async for value in self._context.tails.follow_values(RIDER_LOCATION.of(rider_id), self._min_interval):
+            self._replace(self._update(riders.position_from_json(value), UpdateKind.EVENT))
+
+    def _update(self, position: Position, kind: UpdateKind) -> Update[Sighting]:
+        # The newest position is all there is: the cursor only tells two of them apart.
+        cursor = f"at.{round(position.recorded_at.timestamp() * 1000):x}"
+        return Update(cursor, kind, None, position.recorded_at, None, Sighting(position, self._order.eta))
+
+
+async def load_rider(context: Context, rider_id: UUID) -> RiderRecord | None:
+    """A rider for that rider and the admins of the city."""
+    rider = await rider_by_id(context, rider_id)
+    if rider is None:
+        return None
+    principal = context.principal
+    return rider if principal.rider_id == rider.id or principal.administers(rider.city_id) else None
+
+
+async def load_delivery(context: Context, delivery_id: UUID) -> DeliveryRecord | None:
+    """A delivery for whoever may see its order, and for the rider it is offered to."""
+    order = await context.loader(_load_deliveries).load(delivery_id)
+    if order is None or await ordering.load_order(context, order.id) is None:
+        return None
+    return order.delivery
+
+
+NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {
+    "Rider": load_rider,
+    "Delivery": load_delivery,
+}

@@ -1,0 +1,271 @@
+"""Riders and deliveries in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from core.geo import Crs, Point
+from models.delivery import DeliveryState
+from resolvers import delivery as resolvers
+from resolvers.context import Info
+from resolvers.delivery import Offer, Sighting
+from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from schema.base import (
+    A,
+    C,
+    GeoPoint,
+    GeoPointInput,
+    M,
+    Money,
+    Node,
+    R,
+    computed,
+    exposes,
+    money_field,
+    mutation,
+    node_id,
+    only,
+    query,
+    result,
+    subscription,
+)  # fmt: skip
+from services import errors
+from services.delivery.reading import Position, RiderRecord
+from services.delivery.riders import Fix, LocationReport
+from services.ordering.records import DeliveryRecord
+from subscriptions.updates import FeedReset as FeedResetRecord
+from subscriptions.updates import ResetReason, UpdateKind
+
+if TYPE_CHECKING:
+    from schema.ordering import Order
+
+ANYONE = frozenset({C, M, R, A})
+OrderType = Annotated["Order", strawberry.lazy("schema.ordering")]
+
+
+@exposes(FeedResetRecord)
+@strawberry.type(description="The log no longer reaches back to `after`: this snapshot replaces what you had.")
+class FeedReset:
+    reason: ResetReason
+
+
+@exposes(Position, views=ANYONE)
+@strawberry.type
+class RiderLocation:
+    location: GeoPoint
+    recorded_at: datetime
+    accuracy_metres: float | None
+    heading: float | None = strawberry.field(description="Degrees clockwise from north.")
+    speed: float | None = strawberry.field(description="Metres per second.")
+
+
+@exposes(RiderRecord, views=ANYONE)
+@strawberry.type
+class Rider(Node):
+    id: strawberry.ID = node_id("Rider")
+    name: str
+    phone: str = computed(resolvers.phone_of, description="Masked for everybody but the rider.")
+    online: bool
+    location: GeoPoint | None = computed(resolvers.own_location, R, A)
+    located_at: datetime | None = strawberry.field(metadata=only(R, A))
+    current_task: Annotated[Delivery, strawberry.lazy("schema.delivery")] | None = computed(
+        resolvers.current_task, R, A, description="What the rider is offered or carries out."
+    )
+
+
+@exposes(Offer, views={M, R, A})
+@strawberry.type
+class DeliveryOffer:
+    rider: Rider = computed(resolvers.offered_rider)
+    expires_at: datetime
+
+
+def _pickup(root: Any) -> Point:
+    return Point(root.pickup_latitude, root.pickup_longitude)
+
+
+def _dropoff(root: Any) -> Point:
+    return Point(root.dropoff_latitude, root.dropoff_longitude)
+
+
+def _distance_metres(root: Any) -> int:
+    return root.distance_m
+
+
+@exposes(DeliveryRecord, views=ANYONE)
+@strawberry.type
+class Delivery(Node):
+    id: strawberry.ID = node_id("Delivery")
+    state: DeliveryState
+    order: OrderType = computed(resolvers.order_of)
+    rider: Rider | None = computed(resolvers.rider_of, description="Once a rider has the job.")
+    pickup: GeoPoint = computed(_pickup)
+    dropoff: GeoPoint = computed(_dropoff)
+    distance_metres: int = computed(lambda root: root.distance_m)
+    offer: DeliveryOffer | None = computed(resolvers.offer_of, M, R, A)
+    pickup_eta: datetime | None
+    eta: datetime | None
+    fee: Money = money_field("fee")
+    rider_location: RiderLocation | None = computed(
+        resolvers.location_of, description="Only while a rider is on the job."
+    )
+
+
+@exposes(LocationReport, views={R})
+@strawberry.type
+class LocationReported:
+    accepted: int
+    ignored: int = strawberry.field(description="Fixes that were known, or older than the last position.")
+    last: RiderLocation | None
+
+
+@strawberry.input
+class LocationFixInput:
+    latitude: float
+    longitude: float
+    recorded_at: datetime
+    crs: Crs = Crs.GCJ02
+    accuracy_metres: float | None = None
+    heading: float | None = None
+    speed: float | None = None
+
+    def to_fix(self) -> Fix:
+        return Fix(
+            Point(self.latitude, self.longitude, self.crs),
+            self.recorded_at,
+            self.accuracy_metres,
+            self.heading,
+            self.speed,
+        )
+
+
+def _value(root: Any) -> Any:
+    return root.value
+
+
+@exposes(views={R})
+@strawberry.type
+class RiderTasksUpdate:
+    cursor: str
+    kind: UpdateKind
+    type: str | None
+    at: datetime
+    reset: FeedReset | None
+    tasks: list[Delivery] = computed(
+        lambda root: root.value, description="SNAPSHOT: all tasks; EVENT: the one that changed."
+    )
+
+
+def _position(root: Any) -> Position:
+    sighting: Sighting = root.value
+    return sighting.position
+
+
+def _eta(root: Any) -> datetime | None:
+    sighting: Sighting = root.value
+    return sighting.eta
+
+
+@exposes(views={C, M, A})
+@strawberry.type
+class RiderLocationUpdate:
+    cursor: str
+    kind: UpdateKind
+    at: datetime
+    rider_location: RiderLocation = computed(_position)
+    eta: datetime | None = computed(_eta)
+
+
+TASK_ERRORS = (errors.DeliveryActionNotAllowed,)
+
+
+@strawberry.type
+class DeliveryQuery:
+    @query(Rider | None, R)
+    async def rider(self, info: Info) -> object:
+        """The caller as a rider."""
+        return await resolvers.viewer_rider(info.context)
+
+    @query(list[Delivery], R)
+    async def my_tasks(self, info: Info) -> object:
+        """What I am offered and what I carry out."""
+        return await resolvers.my_tasks(info.context)
+
+    @query(list[Delivery], R)
+    async def open_deliveries(self, info: Info, first: int) -> object:
+        """Deliveries that can be grabbed, the nearest store first."""
+        return await resolvers.open_deliveries(info.context, first)
+
+
+@strawberry.type
+class DeliveryMutation:
+    @mutation(result("GoOnlineResult", Rider), R)
+    async def go_online(self, info: Info, location: GeoPointInput) -> object:
+        """Be ready for offers."""
+        return await resolvers.go_online(info.context, location.to_point())
+
+    @mutation(result("GoOfflineResult", Rider, errors.RiderBusy), R)
+    async def go_offline(self, info: Info) -> object:
+        """Get no more offers; an open offer is declined."""
+        return await resolvers.go_offline(info.context)
+
+    @mutation(result("ReportLocationResult", LocationReported, errors.LocationRejected, errors.RiderOffline), R)
+    async def report_location(self, info: Info, fixes: list[LocationFixInput]) -> object:
+        """Tell 1–100 positions, in any order; repeated and stale ones are ignored."""
+        return await resolvers.report_location(info.context, [fix.to_fix() for fix in fixes])
+
+    @mutation(result("AcceptOfferResult", Delivery, errors.OfferExpired, *TASK_ERRORS), R)
+    async def accept_offer(self, info: Info, delivery: strawberry.ID) -> object:
+        """Take the offered delivery."""
+        return await resolvers.accept_offer(info.context, delivery)
+
+    @mutation(result("DeclineOfferResult", Delivery, *TASK_ERRORS), R)
+    async def decline_offer(self, info: Info, delivery: strawberry.ID) -> object:
+        """Leave the offered delivery to others."""
+        return await resolvers.decline_offer(info.context, delivery)
+
+    @mutation(
+        result(
+            "GrabDeliveryResult", Delivery, errors.DeliveryTaken, errors.RiderBusy, errors.RiderOffline, *TASK_ERRORS
+        ),
+        R,
+    )
+    async def grab_delivery(self, info: Info, delivery: strawberry.ID) -> object:
+        """Take a delivery that looks for a rider."""
+        return await resolvers.grab_delivery(info.context, delivery)
+
+    @mutation(result("ArriveAtStoreResult", Delivery, *TASK_ERRORS), R)
+    async def arrive_at_store(self, info: Info, delivery: strawberry.ID) -> object:
+        """I am at the store."""
+        return await resolvers.arrive_at_store(info.context, delivery)
+
+    @mutation(result("PickUpDeliveryResult", Delivery, errors.OrderActionNotAllowed, *TASK_ERRORS), R)
+    async def pick_up_delivery(self, info: Info, delivery: strawberry.ID) -> object:
+        """I have the finished order."""
+        return await resolvers.pick_up_delivery(info.context, delivery)
+
+    @mutation(result("CompleteDeliveryResult", Delivery, errors.OrderActionNotAllowed, *TASK_ERRORS), R)
+    async def complete_delivery(self, info: Info, delivery: strawberry.ID) -> object:
+        """The consumer has it."""
+        return await resolvers.complete_delivery(info.context, delivery)
+
+
+@strawberry.type
+class DeliverySubscription:
+    @subscription(RiderTasksUpdate, R)
+    async def rider_tasks(self, info: Info, after: str | None = None) -> AsyncIterator[object]:
+        """My tasks: all of them first, then every change."""
+        async for update in resolvers.rider_tasks(info.context, after):
+            yield update
+
+    @subscription(RiderLocationUpdate, C, M, A)
+    async def rider_location(
+        self, info: Info, order: strawberry.ID, min_interval_ms: int = 1000
+    ) -> AsyncIterator[object]:
+        """Where the rider of the order is; latest wins, and the stream completes when the delivery ends."""
+        async for update in resolvers.rider_location(info.context, order, min_interval_ms):
+            yield update

@@ -1,0 +1,545 @@
+"""Following feeds: what this process's subscriptions read.
+
+The process keeps one :class:`FeedTails`. It takes the signals, reads the log (one statement at a time, for all feeds
+that have news) and hands the events to the watchers in memory; nobody else polls. Everything runs on one event loop,
+and a feed's state changes only between two ``await``s, which is all the locking it needs:
+
+- a watcher is attached, so that signals reach its feed, *before* it reads its snapshot or resumes from its cursor;
+- it then reads the log by itself until it stands where the feed's shared position is, and at that moment joins:
+  every later event is put into its bounded queue;
+- a watcher that does not take its events in time loses its queue, not its place: it leaves the shared stream and
+  reads the log from its own position again.
+
+A signal is only a reason to read. The head check finds what lost signals would have told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import zlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from core import logs
+from core.clock import Clock
+from models.database import UNAVAILABLE, Database
+from subscriptions import feeds
+from subscriptions.feeds import KINDS, Cursor, Event, Page, Signal
+from subscriptions.updates import FeedReset, ResetReason, Update, UpdateKind
+
+T = TypeVar("T")
+Snapshot = Callable[[], Awaitable[tuple[int, T]]]
+"""Reads ``(offset, state)`` of one instant, in one statement."""
+
+log = logs.get(__name__)
+
+QUEUE: Final = 1000
+"""Events that may wait for one watcher in memory; one that is further behind reads the log."""
+_BATCH: Final = 100
+_READ_TIMEOUT: Final = 15.0
+_FIRST_DELAY: Final = 0.05
+_LONGEST_DELAY: Final = 5.0
+_REFRESH: Final = 10.0
+"""Seconds after which the state of an unlogged feed is read again even if no signal came."""
+_NO_EVENTS: Final = 2**62
+"""An offset above all others: asking for what follows it tells top and epoch only."""
+
+
+class _Watcher:
+    """One subscription of one feed."""
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+
+    def signalled(self, signal: Signal) -> None:
+        """The feed may have moved."""
+
+    def lost(self) -> None:
+        """Signals that nothing else can replace may have been lost."""
+
+
+class _EventWatcher(_Watcher):
+    """Wants every event. ``position`` is the offset of the last one it took, None before its snapshot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position: int | None = None
+        self.queue: deque[Event] = deque()
+        self.live = False
+
+    def offer(self, events: Sequence[Event]) -> bool:
+        """Queue the events it has not got yet; False when there is no room."""
+        assert self.position is not None
+        last = self.queue[-1].offset if self.queue else self.position
+        fresh = [event for event in events if event.offset > last]
+        if len(self.queue) + len(fresh) > QUEUE:
+            return False
+        self.queue.extend(fresh)
+        self.woken.set()
+        return True
+
+
+class _StateWatcher(_Watcher):
+    """Wants to know that the state is no longer the one at ``position``."""
+
+    def __init__(self, logged: bool) -> None:
+        super().__init__()
+        self.position = -1
+        self._logged = logged
+
+    def signalled(self, signal: Signal) -> None:
+        if signal.offset is None or signal.offset > self.position:
+            self.woken.set()
+
+    def lost(self) -> None:
+        if not self._logged:
+            self.woken.set()
+
+
+class _ValueWatcher(_Watcher):
+    """Wants the newest value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value: dict[str, Any] = {}
+
+    def signalled(self, signal: Signal) -> None:
+        if signal.value is not None:
+            self.value = signal.value
+            self.woken.set()
+
+
+class _Tail:
+    """One watched feed. ``target`` is its highest known offset, ``position`` how far its shared stream has got."""
+
+    def __init__(self, name: str, ask: Callable[[str, int, Callable[[Page], None]], None]) -> None:
+        kind = KINDS[name.partition(":")[0]]
+        self.name = name
+        self.logged = kind.logged
+        self.tag = f"{zlib.crc32(name.encode()):08x}"
+        self.watchers: set[_Watcher] = set()
+        self.live: set[_EventWatcher] = set()
+        self.target = 0
+        self.position = 0
+        self.signals = 0
+        self._ask = ask
+        self._reading = False
+
+    def signal(self, signal: Signal) -> None:
+        """Take a signal of this feed, or what the head check found out."""
+        if signal.offset is not None:
+            if signal.offset <= self.target:
+                return
+            self.target = signal.offset
+        self.signals += 1
+        for watcher in self.watchers:
+            watcher.signalled(signal)
+        self._advance()
+
+    def join(self, watcher: _EventWatcher) -> bool:
+        """Let ``watcher`` share the stream, if it has read as far as that has got; otherwise it must read on."""
+        if watcher.live:
+            return True
+        assert watcher.position is not None
+        if watcher.position < (self.position if self.live else self.target):
+            return False
+        if not self.live:
+            self.position = watcher.position
+        watcher.live = True
+        watcher.woken.clear()
+        self.live.add(watcher)
+        self._advance()
+        return True
+
+    def leave(self, watcher: _EventWatcher) -> None:
+        """Take ``watcher`` out of the shared stream; its position stays."""
+        watcher.live = False
+        watcher.queue.clear()
+        watcher.woken.set()
+        self.live.discard(watcher)
+
+    def break_up(self) -> None:
+        """End the shared stream: the log is not the one it was reading. Each watcher finds out for itself."""
+        for watcher in list(self.live):
+            self.leave(watcher)
+        self.position = self.target = 0
+        for watcher in self.watchers:
+            watcher.signalled(Signal(self.name))
+
+    def settle(self, top: int, signals: int) -> None:
+        """Believe the ``top`` that was read when no signal came since there were ``signals`` of them."""
+        self.target = max(top, self.target) if self.signals != signals else top
+
+    def _advance(self) -> None:
+        if self.live and self.target > self.position and not self._reading:
+            self._reading = True
+            after, signals = self.position, self.signals
+            self._ask(self.name, after, lambda page: self._received(page, after, signals))
+
+    def _received(self, page: Page, after: int, signals: int) -> None:
+        self._reading = False
+        self.settle(page.top, signals)
+        if self.live and after == self.position:
+            if page.skips(after):
+                self.break_up()
+            elif page.events:
+                for watcher in list(self.live):
+                    if not watcher.offer(page.events):
+                        self.leave(watcher)
+                self.position = page.events[-1].offset
+        self._advance()
+
+
+class _LogReader:
+    """All reading of the log by this process: one statement at a time, for everybody who asks meanwhile.
+
+    While the database is away it tries again, and those who asked wait.
+    """
+
+    def __init__(self, database: Database, seen: Callable[[str, Page], None]) -> None:
+        self._database = database
+        self._seen = seen
+        self._asked: dict[tuple[str, int], list[Callable[[Page], None]]] = {}
+        self._work = asyncio.Event()
+
+    def ask(self, feed: str, after: int, answer: Callable[[Page], None]) -> None:
+        """Have ``answer`` called with what follows ``after`` in ``feed``."""
+        self._asked.setdefault((feed, after), []).append(answer)
+        self._work.set()
+
+    async def read(self, feed: str, after: int) -> Page:
+        """What follows ``after`` in ``feed``."""
+        future: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
+
+        def answer(page: Page) -> None:
+            if not future.done():
+                future.set_result(page)
+
+        self.ask(feed, after, answer)
+        return await future
+
+    async def run(self) -> None:
+        while True:
+            await self._work.wait()
+            batch = {key: self._asked.pop(key) for key in list(self._asked)[:_BATCH]}
+            if not self._asked:
+                self._work.clear()
+            pages = await self._pages(list(batch))
+            for (feed, after), answers in batch.items():
+                page = pages[feed, after]
+                self._seen(feed, page)
+                for answer in answers:
+                    answer(page)
+
+    async def _pages(self, positions: list[tuple[str, int]]) -> dict[tuple[str, int], Page]:
+        for delay in backoff():
+            try:
+                async with asyncio.timeout(_READ_TIMEOUT):
+                    return await feeds.read_pages(self._database, positions)
+            except Exception as error:
+                log.warning("feeds.unreadable", error=repr(error), retry_in=delay)
+                await asyncio.sleep(delay)
+        raise AssertionError
+
+
+def backoff() -> Iterator[float]:
+    """Seconds to wait before each further try, without end."""
+    delay = _FIRST_DELAY
+    while True:
+        yield delay * random.uniform(0.5, 1)
+        delay = min(delay * 2, _LONGEST_DELAY)
+
+
+class FeedTails:
+    """Follows the feeds that somebody in this process watches; a feed that nobody watches costs nothing.
+
+    :param head_check: how often the tops of all watched feeds are compared with the log.
+    """
+
+    def __init__(self, database: Database, clock: Clock, head_check: timedelta = timedelta(seconds=2)) -> None:
+        self._database = database
+        self._clock = clock
+        self._head_check = head_check.total_seconds()
+        self._reader = _LogReader(database, self._seen)
+        self._tails: dict[str, _Tail] = {}
+        self._check_now = asyncio.Event()
+        self._epoch = ""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin reading; the database must be open."""
+        self._epoch = await feeds.epoch(self._database)
+        self._tasks = [asyncio.create_task(self._reader.run()), asyncio.create_task(self._check_heads())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def deliver(self, signals: Sequence[Signal] | None) -> None:
+        """Take signals, in any order and any number of times; None when some may have been lost."""
+        if signals is None:
+            self._check_now.set()
+            for tail in self._tails.values():
+                for watcher in tail.watchers:
+                    watcher.lost()
+            return
+        for signal in signals:
+            tail = self._tails.get(signal.feed)
+            if tail is not None:
+                tail.signal(signal)
+
+    @property
+    def watched(self) -> int:
+        """Number of feeds that are being watched."""
+        return len(self._tails)
+
+    @property
+    def watchers(self) -> int:
+        return sum(len(tail.watchers) for tail in self._tails.values())
+
+    async def follow(
+        self, feed: str, after: str | None, snapshot: Snapshot[T]
+    ) -> AsyncGenerator[Update[T | Event], None]:
+        """A snapshot, unless ``after`` resumes, then every event above its offset exactly once and in order.
+
+        A cursor that cannot be resumed from gives a snapshot with ``reset``. An error of the first ``snapshot``
+        goes to the caller; later the database may go away and come back without the caller noticing more than a
+        delay.
+        """
+        watcher = _EventWatcher()
+        with self._attached(feed, watcher) as tail:
+            epoch = self._epoch
+            reset: FeedReset | None = None
+            verified = after is None
+            read_snapshot = snapshot
+            if after is not None:
+                cursor = self._decode(tail, after)
+                if isinstance(cursor, Cursor):
+                    watcher.position = cursor.offset
+                    epoch = cursor.epoch
+                else:
+                    reset, verified = FeedReset(cursor), True
+            while True:
+                if watcher.position is None:
+                    epoch = self._epoch
+                    offset, value = await read_snapshot()
+                    watcher.position = offset
+                    at = self._clock.now()
+                    yield Update(self._encode(tail, epoch, offset), UpdateKind.SNAPSHOT, None, at, reset, value)
+                    reset, verified = None, True
+                if verified and tail.join(watcher):
+                    while watcher.live:
+                        if watcher.queue:
+                            event = watcher.queue.popleft()
+                            watcher.position = event.offset
+                            yield self._event(tail, epoch, event)
+                        else:
+                            watcher.woken.clear()
+                            await watcher.woken.wait()
+                    continue
+                signals = tail.signals
+                page = await self._reader.read(feed, watcher.position)
+                reason = _unusable(page, epoch, watcher.position)
+                if reason is not None:
+                    reset, watcher.position = FeedReset(reason), None
+                    read_snapshot = self._patiently(snapshot) if verified else snapshot
+                    continue
+                verified = True
+                tail.settle(page.top, signals)
+                for event in page.events:
+                    watcher.position = event.offset
+                    yield self._event(tail, epoch, event)
+
+    async def follow_latest(
+        self,
+        feed: str,
+        after: str | None,
+        snapshot: Snapshot[T],
+        min_interval: timedelta = timedelta(0),
+    ) -> AsyncGenerator[Update[T], None]:
+        """The newest snapshot, and again after any change, at most every ``min_interval`` of real time.
+
+        The last change is always followed by a snapshot. ``after`` only saves the first snapshot when nothing has
+        changed since; for a feed that is not logged it has no meaning.
+        """
+        loop = asyncio.get_running_loop()
+        pause = min_interval.total_seconds()
+        logged = KINDS[feed.partition(":")[0]].logged
+        watcher = _StateWatcher(logged)
+        with self._attached(feed, watcher) as tail:
+            reset: FeedReset | None = None
+            read_snapshot = snapshot
+            epoch = self._epoch
+            watcher.woken.set()
+            if after is not None and logged:
+                cursor = self._decode(tail, after)
+                if isinstance(cursor, Cursor):
+                    watcher.position = cursor.offset
+                    page = await self._reader.read(feed, _NO_EVENTS)
+                    reason = _unusable(page, cursor.epoch, cursor.offset, every_event=False)
+                    reset = FeedReset(reason) if reason is not None else None
+                    if reason is None and page.top == cursor.offset and tail.target <= page.top:
+                        watcher.woken.clear()
+                else:
+                    reset = FeedReset(cursor)
+            while True:
+                try:
+                    async with asyncio.timeout(None if logged else _REFRESH):
+                        await watcher.woken.wait()
+                except TimeoutError:
+                    pass
+                if epoch != self._epoch:
+                    epoch, reset = self._epoch, FeedReset(ResetReason.EPOCH_CHANGED)
+                watcher.woken.clear()
+                offset, value = await read_snapshot()
+                read_snapshot = self._patiently(snapshot)
+                watcher.position = offset
+                if logged and epoch == self._epoch and tail.target <= offset:
+                    watcher.woken.clear()
+                sent = loop.time()
+                at = self._clock.now()
+                yield Update(self._encode(tail, epoch, offset), UpdateKind.SNAPSHOT, None, at, reset, value)
+                reset = None
+                await asyncio.sleep(max(sent + pause - loop.time(), 0))
+
+    def follow_values(self, feed: str, min_interval: timedelta = timedelta(0)) -> Values:
+        """The newest signalled value, whenever there is a newer one, at most every ``min_interval`` of real time.
+
+        Values are caught from this call on, so call it before reading where the thing is now.
+        """
+        return Values(self, feed, min_interval.total_seconds())
+
+    @contextmanager
+    def _attached(self, feed: str, watcher: _Watcher) -> Iterator[_Tail]:
+        tail = self.attach(feed, watcher)
+        try:
+            yield tail
+        finally:
+            self.detach(tail, watcher)
+
+    def attach(self, feed: str, watcher: _Watcher) -> _Tail:
+        tail = self._tails.get(feed)
+        if tail is None:
+            tail = self._tails[feed] = _Tail(feed, self._reader.ask)
+        tail.watchers.add(watcher)
+        return tail
+
+    def detach(self, tail: _Tail, watcher: _Watcher) -> None:
+        tail.watchers.discard(watcher)
+        if isinstance(watcher, _EventWatcher):
+            tail.leave(watcher)
+        if not tail.watchers and self._tails.get(tail.name) is tail:
+            del self._tails[tail.name]
+
+    def _seen(self, feed: str, page: Page) -> None:
+        """Notice that the log is another one, before anybody uses ``page``."""
+        if page.epoch != self._epoch:
+            log.warning("feeds.epoch_changed", epoch=page.epoch)
+            self._epoch = page.epoch
+            for tail in self._tails.values():
+                tail.break_up()
+            return
+        tail = self._tails.get(feed)
+        if tail is not None and tail.live and page.top < tail.position:
+            tail.break_up()
+
+    async def _check_heads(self) -> None:
+        tries = backoff()
+        while True:
+            try:
+                async with asyncio.timeout(self._head_check):
+                    await self._check_now.wait()
+            except TimeoutError:
+                pass
+            self._check_now.clear()
+            names = [name for name, tail in self._tails.items() if tail.logged]
+            if not names:
+                continue
+            try:
+                async with asyncio.timeout(_READ_TIMEOUT):
+                    tops = await feeds.tops(self._database, names)
+                tries = backoff()
+            except Exception as error:
+                delay = next(tries)
+                log.warning("feeds.unreadable", error=repr(error), retry_in=delay)
+                self._check_now.set()
+                await asyncio.sleep(delay)
+                continue
+            for name in names:
+                tail = self._tails.get(name)
+                top = tops.get(name, 0)
+                if tail is None:
+                    continue
+                if tail.live and top < tail.position:
+                    tail.break_up()
+                tail.signal(Signal(name, top))
+
+    def _patiently(self, snapshot: Snapshot[T]) -> Snapshot[T]:
+        """``snapshot``, tried again while the database is away."""
+
+        async def read() -> tuple[int, T]:
+            for delay in backoff():
+                try:
+                    return await snapshot()
+                except UNAVAILABLE as error:
+                    log.warning("feeds.unreadable", error=repr(error), retry_in=delay)
+                    await asyncio.sleep(delay)
+            raise AssertionError
+
+        return read
+
+    def _event(self, tail: _Tail, epoch: str, event: Event) -> Update[Any]:
+        cursor = self._encode(tail, epoch, event.offset)
+        return Update(cursor, UpdateKind.EVENT, event.type, event.at, None, event)
+
+    @staticmethod
+    def _encode(tail: _Tail, epoch: str, offset: int) -> str:
+        """The cursor, with a mark of its feed: a position in another feed would skip events silently."""
+        return f"{Cursor(epoch, offset).encode()}.{tail.tag}"
+
+    def _decode(self, tail: _Tail, text: str) -> Cursor | ResetReason:
+        position, _, tag = text.rpartition(".")
+        cursor = Cursor.decode(position)
+        if cursor is None or tag != tail.tag or not 0 <= cursor.offset < _NO_EVENTS:
+            return ResetReason.CURSOR_INVALID
+        return cursor if cursor.epoch == self._epoch else ResetReason.EPOCH_CHANGED
+
+
+def _unusable(page: Page, epoch: str, position: int, *, every_event: bool = True) -> ResetReason | None:
+    """Why somebody at ``position`` of ``epoch`` cannot go on with ``page``."""
+    if page.epoch != epoch:
+        return ResetReason.EPOCH_CHANGED
+    if position > page.top:
+        return ResetReason.CURSOR_INVALID
+    return ResetReason.LOG_TRUNCATED if every_event and page.skips(position) else None
+
+
+class Values(AsyncIterator[dict[str, Any]]):
+    """Iterator of :meth:`FeedTails.follow_values`. It watches until it is closed or nobody holds it any more."""
+
+    def __init__(self, tails: FeedTails, feed: str, pause: float) -> None:
+        self._tails = tails
+        self._watcher = _ValueWatcher()
+        self._tail = tails.attach(feed, self._watcher)
+        self._pause = pause
+        self._sent = -pause
+
+    async def __anext__(self) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        await self._watcher.woken.wait()
+        await asyncio.sleep(max(self._sent + self._pause - loop.time(), 0))
+        self._watcher.woken.clear()
+        self._sent = loop.time()
+        return self._watcher.value
+
+    async def aclose(self) -> None:
+        self._tails.detach(self._tail, self._watcher)
+
+    def __del__(self) -> None:
+        self._tails.detach(self._tail, self._watcher)
