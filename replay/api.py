@@ -122,7 +122,7 @@ class Api:
         """The value of the operation's root field. Raises Refused for a typed error and CallFailed otherwise."""
         body = operation.body(variables)
         for _ in range(MOST_PAUSES):
-            if session is not None and session.expires - time.time() < RENEW_BEFORE:
+            if session is not None and session.refresh and session.expires - time.time() < RENEW_BEFORE:
                 await self.renew(session)
             headers = HEADERS if session is None else session.headers
             if urgent:
@@ -155,10 +155,10 @@ class Api:
             raise CallFailed(operation.name, f"HTTP {status}: not JSON: {raw[:120]!r}") from None
         return _result(operation, status, answer)
 
-    async def renew(self, session: Session) -> None:
-        """Replace the access token, once however many ask. Raises as :meth:`call`."""
+    async def renew(self, session: Session, before: float = RENEW_BEFORE) -> None:
+        """Replace an access token that ends in ``before`` seconds, once however many ask. Raises as :meth:`call`."""
         async with session.renewing:
-            if session.refresh and session.expires - time.time() < RENEW_BEFORE:
+            if session.refresh and session.expires - time.time() < before:
                 session.replace(await self.call(operations.REFRESH, refreshToken=session.refresh))
 
     async def sign_in(self, phone: str, view: str, name: str | None = None) -> Session:

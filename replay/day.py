@@ -68,6 +68,12 @@ class Plane:
         east = math.degrees((x - self.x) / (EARTH_RADIUS_M * math.cos(math.radians(self.centre.latitude))))
         return Point(round(self.centre.latitude + north, 7), round(self.centre.longitude + east, 7))
 
+    def metres(self, point: Point) -> tuple[float, float]:
+        """The position in metres of a place on the ground; inverse of :meth:`point` but for its rounding."""
+        north = math.radians(point.latitude - self.centre.latitude) * EARTH_RADIUS_M
+        east = math.radians(point.longitude - self.centre.longitude) * EARTH_RADIUS_M
+        return self.x + east * math.cos(math.radians(self.centre.latitude)), self.y + north
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
@@ -104,4 +110,5 @@ class Day:
 
     def travel_minutes(self, x1: float, y1: float, x2: float, y2: float) -> float:
         """Whole minutes between two positions: Euclid at the day's speed, rounded up."""
-        return math.ceil(math.hypot(x2 - x1, y2 - y1) / self.parameters.metres_per_minute)
+        # Positions that went over the ground are a centimetre off: that must not cost a minute.
+        return max(0, math.ceil(math.hypot(x2 - x1, y2 - y1) / self.parameters.metres_per_minute - 1e-4))

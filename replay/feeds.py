@@ -34,6 +34,7 @@ class Verdict:
     wrong: int = 0
     resumed: int = 0
     resets: int = 0
+    read_again: int = 0
     examples: list[str] = field(default_factory=list[str])
 
     @property
@@ -233,12 +234,21 @@ class ManyOrdersFeed(Feed):
 
     def judge_against(self, again: list[Arrived], verdict: Verdict) -> None:
         """Compare with a second reading of the feed from the first cursor."""
+        second = Verdict()
         compare(
-            verdict,
+            second,
             f"{self.name} read again",
             [(event.cursor, *event.entries) for event in again],
             [(event.cursor, *event.entries) for event in self.events],
         )
+        # The same event may be missing in both comparisons: it is one loss.
+        verdict.lost = max(verdict.lost, second.lost)
+        verdict.duplicated = max(verdict.duplicated, second.duplicated)
+        verdict.reordered += second.reordered
+        verdict.wrong += second.wrong
+        verdict.read_again += second.owed
+        for example in second.examples:
+            verdict.complain(example)
 
 
 class StoreFeed(ManyOrdersFeed):

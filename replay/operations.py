@@ -99,7 +99,9 @@ CANCEL_ORDER = _mutation(
 )
 CONFIRM_RECEIPT = _mutation("confirmReceipt", "order: ID!", "Order", "id version state")
 ORDER_NOW = _operation("""query OrderNow($order: ID!) { order(id: $order) {
-    id version state availableActions delivery { state riderLocation { recordedAt } } } }""")
+    id version state delivery { state } } }""")
+RIDER_LOCATION_NOW = _operation("""query RiderLocationNow($order: ID!) { order(id: $order) {
+    delivery { riderLocation { recordedAt } } } }""")
 ORDER_UPDATES = _operation("""subscription OrderUpdates($order: ID!, $after: String) {
     orderUpdates(order: $order, after: $after) { cursor kind type reset { reason }
     order { id version state refunded { amount } } } }""")

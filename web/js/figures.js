@@ -21,10 +21,12 @@ export class History {
 
   line(name) {
     const values = this.series[name];
-    if (!values || values.length < 2) return null;
+    if (!values || values.length < 5) return null;
     const low = Math.min(...values);
-    const span = Math.max(...values) - low || 1;
-    const points = values.map((v, i) => `${((i / (HISTORY - 1)) * 100).toFixed(1)},${(20 - ((v - low) / span) * 18).toFixed(1)}`).join(" ");
+    // A line that shakes because one order came says nothing: the scale spans a tenth of the figure at least.
+    const span = Math.max(Math.max(...values) - low, 4, low * 0.1);
+    const start = HISTORY - values.length;
+    const points = values.map((v, i) => `${(((start + i) / (HISTORY - 1)) * 100).toFixed(1)},${(20 - ((v - low) / span) * 18).toFixed(1)}`).join(" ");
     return h("svg", { class: "spark", viewBox: "0 0 100 22", preserveAspectRatio: "none", "aria-hidden": "true" }, h("polyline", { points }));
   }
 }

@@ -11,7 +11,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 export class CityMap {
-  /** `labels`: how many store names to write. `ground`: metres of the invented street plan shown at least. */
+  /** `labels`: how many store names to write. `minimumSpan`: metres shown at least. `padding`: pixels around the fit. */
   constructor({ labels = 0, minimumSpan = 1500, padding = 36 } = {}) {
     this.canvas = document.createElement("canvas");
     this.canvas.className = "map";

@@ -18,7 +18,7 @@ class CityScreen extends Component {
     this.stores = [];
     this.tip = null;
     this.history = new History("activeOrders", "deliveriesWaiting", "ridersBusy", "ordersToday");
-    this.map = new CityMap({ labels: 8, minimumSpan: 2500, padding: 56 });
+    this.map = new CityMap({ labels: 8, minimumSpan: 2500, padding: 64 });
     this.map.canvas.addEventListener("pointermove", (event) => this.point(event));
     this.map.canvas.addEventListener("pointerdown", (event) => this.point(event));
     this.map.canvas.addEventListener("pointerleave", () => this.setTip(null));
