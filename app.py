@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from subscriptions.tail import FeedTails
 from subscriptions.websocket import GraphQLSockets
 
 from auth import http as oauth
@@ -35,8 +34,9 @@ from core.settings import Settings
 from gateway import metrics
 from gateway.contracts import build_contracts
 from gateway.execution import Gateway
-from gateway.http import GraphQLEndpoint, Origins
+from gateway.http import GraphQLEndpoint
 from gateway.operations import BUNDLED, Operations, read_manifest
+from gateway.requests import Origins
 from models.database import Database, migrate
 from resolvers.context import Context
 from schema.build import full_schema
@@ -44,6 +44,7 @@ from services import payments
 from services.jobs import JobRunner
 from services.runtime import Runtime
 from subscriptions.signals import BroadcastSignals
+from subscriptions.tail import FeedTails
 
 WEB: Final = Path(__file__).with_name("web")
 MAX_NOTIFICATION: Final = 100_000
@@ -92,7 +93,8 @@ async def open_runtime(settings: Settings, tails: bool = False) -> AsyncIterator
         stack.push_async_callback(database.close)
         keys = SigningKeys.of(settings)
         signals = BroadcastSignals(settings.redis_url)
-        following = FeedTails(database, head_check=settings.feed_head_check) if tails else None
+        clock = make_clock(settings)
+        following = FeedTails(database, clock, settings.feed_head_check) if tails else None
         await signals.start(following.deliver if following else None)
         stack.push_async_callback(signals.close)
         if following is not None:
@@ -100,7 +102,7 @@ async def open_runtime(settings: Settings, tails: bool = False) -> AsyncIterator
             stack.push_async_callback(following.close)
         sms: SmsSender = SandboxSms() if settings.sandbox else NoSms()
         provider: PaymentProvider = sandbox_payments.SandboxPayments(settings) if settings.sandbox else NoPayments()
-        yield Runtime(settings, database, make_clock(settings), uuid7, signals, sms, provider, keys), following
+        yield Runtime(settings, database, clock, uuid7, signals, sms, provider, keys), following
 
 
 @dataclass
@@ -213,13 +215,18 @@ async def running(settings: Settings) -> AsyncIterator[Program]:
             program.draining = True
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The ASGI application. Its parts come to life with its lifespan; ``app.state.program`` has them then."""
+def create_app(settings: Settings, prepare: Callable[[Program], Awaitable[None]] | None = None) -> Starlette:
+    """The ASGI application. Its parts come to life with its lifespan; ``app.state.program`` has them then.
+
+    ``prepare`` runs before the first request is taken.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with running(settings) as program:
             app.state.program = program
+            if prepare is not None:
+                await prepare(program)
             app.router.routes.extend(program.routes())
             log.info("serving", database="own" if settings.database_url else "embedded", sandbox=settings.sandbox)
             yield

@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,7 +18,6 @@ import orjson
 import typer
 import uvicorn
 from pydantic import ValidationError
-from replay.command import app as replay_commands
 from rich.console import Console
 from rich.table import Table
 from starlette.applications import Starlette
@@ -40,6 +40,7 @@ from gateway.operations import (
     registered,
 )
 from models.database import migrate as migrate_database
+from replay.command import replay
 from schema.build import full_schema
 from services import seed
 from services.jobs import JobRunner
@@ -49,11 +50,12 @@ DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
 USER_TIMEOUT_MS: Final = 30_000
 """A peer that takes nothing for this long is cut off by the kernel; no protocol of uvicorn does it."""
 SEND_BUFFER: Final = 64 * 1024
+MAX_MESSAGE: Final = 1_000_000
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 operations_cli = typer.Typer(no_args_is_help=True, help="Persisted operations: all that a partner can call.")
 cli.add_typer(operations_cli, name="operations")
-cli.add_typer(replay_commands, name="replay", help="Play a day of a city through the public API.")
+cli.command()(replay)
 
 console = Console()
 complaints = Console(stderr=True)
@@ -113,22 +115,25 @@ def run(
         settings = settings.model_copy(update=continued_clock(settings.data_dir / "clock.json", speed))
     logs.configure(settings.log_level, json=settings.log_json)
 
-    async def announce(running: program.Program, base_url: str) -> None:
-        city = await seed.seed(running.runtime)
-        tokens = await seed.demo_tokens(running.runtime)
+    demos: list[asyncio.subprocess.Process] = []
+    tokens: dict[str, str] = {}
+
+    async def prepare(running: program.Program) -> None:
+        await seed.seed(running.runtime)
+        tokens.update(await seed.demo_tokens(running.runtime))
+
+    async def started(base_url: str) -> None:
         show_welcome(base_url, tokens, settings)
         if demo:
-            demos.append(await start_demo(base_url, tokens["admin"], city))
+            demos.append(await start_demo(base_url, tokens["admin"]))
 
-    demos: list[asyncio.subprocess.Process] = []
-
-    async def end() -> None:
+    async def stopping() -> None:
         for process in demos:
             if process.returncode is None:
                 process.terminate()
                 await process.wait()
 
-    serve_forever(settings, announce, end)
+    serve_forever(settings, prepare, started, stopping)
 
 
 @cli.command()
@@ -172,12 +177,19 @@ def migrate() -> None:
 
 
 class Server(uvicorn.Server):
-    """Tells the program when it listens, and lets it drain before connections are closed."""
+    """Tells when it listens and when it stops, and lets the program drain before connections are closed."""
 
-    def __init__(self, config: uvicorn.Config, app: Starlette, started: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: Starlette,
+        started: Callable[[], Awaitable[None]],
+        stopping: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__(config)
         self._app = app
         self._started = started
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -185,62 +197,56 @@ class Server(uvicorn.Server):
             await self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._stopping()
         running: program.Program | None = getattr(self._app.state, "program", None)
         if running is not None:
             await running.drain()
         await super().shutdown(sockets)
 
 
+async def nothing() -> None:
+    """Does nothing."""
+
+
 def serve_forever(
     settings: Settings,
-    announce: Callable[[program.Program, str], Awaitable[None]] | None = None,
-    end: Callable[[], Awaitable[None]] | None = None,
+    prepare: Callable[[program.Program], Awaitable[None]] | None = None,
+    started: Callable[[str], Awaitable[None]] | None = None,
+    stopping: Callable[[], Awaitable[None]] = nothing,
 ) -> None:
-    """Listen and serve until SIGTERM or Ctrl-C."""
+    """Listen and serve until SIGTERM or Ctrl-C; ``started`` is told the base URL."""
     listener = listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base_url = settings.public_url or f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     settings = settings.model_copy(update={"port": port, "public_url": base_url})
-    application = program.create_app(settings)
+    application = program.create_app(settings, prepare)
     config = uvicorn.Config(
         application,
         loop="auto" if sys.platform == "win32" else "uvloop",
         http="httptools",
         ws="websockets-sansio",
         ws_per_message_deflate=False,
+        # Terminals are kept alive by messages of graphql-transport-ws: uvicorn's own pings end with 1011, after
+        # which clients do not come back.
         ws_ping_interval=None,
-        ws_max_size=1_000_000,
+        ws_max_size=MAX_MESSAGE,
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace.total_seconds())),
     )
+    began: list[bool] = []
 
-    async def started() -> None:
-        if announce is not None:
-            await announce(application.state.program, base_url)
+    async def listening() -> None:
+        began.append(True)
+        if started is not None:
+            await started(base_url)
 
-    async def main() -> bool:
-        server = Server(config, application, started)
-        try:
-            await server.serve([listener])
-        finally:
-            if end is not None:
-                await end()
-        return server.started
-
-    outcome: list[bool] = []
-
-    async def kept() -> None:
-        outcome.append(await main())
-
-    try:
-        run_async(kept())
-    except KeyboardInterrupt:
-        return
-    if outcome != [True]:
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has ended everything in good order
+        run_async(Server(config, application, listening, stopping).serve([listener]))
+    if not began:
         complaints.print("[red]The program could not start;[/] the reason is above.")
         raise typer.Exit(3)
 
@@ -309,9 +315,8 @@ def show_welcome(base_url: str, tokens: dict[str, str], settings: Settings) -> N
     console.print("\nStop with Ctrl-C.", highlight=False)
 
 
-async def start_demo(base_url: str, admin_token: str, city: Any) -> asyncio.subprocess.Process:
+async def start_demo(base_url: str, admin_token: str) -> asyncio.subprocess.Process:
     """A child process that plays the day, so that its work does not slow the server's loop."""
-    del city
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "cli", "play-demo", base_url, env={**os.environ, DEMO_TOKEN: admin_token}
     )

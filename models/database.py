@@ -38,6 +38,15 @@ MODULES: Final = [
 
 Record = asyncpg.Record
 
+UNAVAILABLE: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+"""What a query raises while the database cannot be reached or does not take it: trying again later may help."""
+
 _MIGRATION_LOCK: Final = 7_205_759_403
 
 

@@ -78,7 +78,7 @@ class Consumer:
         order = await api.call(
             operations.PLACE_ORDER,
             session,
-            input={"quote": quote["id"], "address": address, "note": note(run)},
+            input={"quote": quote["id"], "address": address, "note": note(stage.run, run.plan.name)},
             idempotencyKey=f"{stage.run}:{run.plan.name}:place",
         )
         run.id, run.total, run.state = order["id"], order["total"]["amount"], "PLACED"
@@ -105,6 +105,8 @@ class Consumer:
         if run.state == "PICKED_UP" and run.location is None:
             run.location = LocationFeed(order["id"])
             self._watching = asyncio.create_task(self._watch_rider(run.location))
+        if run.state == "DELIVERED":
+            self._stage.sightings.saw(("delivered", order["id"]))
         if run.state in OVER and self._activity is not None:
             self._activity.wake()
         for condition, seen in self._waiters:
@@ -145,9 +147,7 @@ class Consumer:
             self._stage.trouble(f"an order was left {run.state}", run)
 
     async def _give_up_or_wait(self, activity: Activity) -> None:
-        now = await self._stage.api.call(operations.ORDER_NOW, self._session, urgent=True, order=self._run.id)
-        delivery = now["delivery"]
-        if (delivery is None or delivery["state"] not in WITH_RIDER) and await self._cancel():
+        if await self._cancel():
             await self._see(lambda: self._run.state in OVER, OWED_WITHIN)
             return
         activity.nothing_strict_before(FOREVER)
@@ -155,7 +155,7 @@ class Consumer:
             await activity.until(self._horizon)
 
     async def _cancel(self) -> bool:
-        """Call the order off; whoever may do so does it. False when nobody may."""
+        """Call the order off, unless a rider has it: whoever may do so does it. False when it goes on."""
         stage, run = self._stage, self._run
         answer: Any = None
         for who, session in (
@@ -163,6 +163,10 @@ class Consumer:
             ("store", self._shop.session),
             ("admin", stage.town.admin),
         ):
+            now = await stage.api.call(operations.ORDER_NOW, self._session, urgent=True, order=run.id)
+            delivery = now["delivery"]
+            if now["state"] in OVER or (delivery is not None and delivery["state"] in WITH_RIDER):
+                return False
             answer = await stage.try_call(
                 operations.CANCEL_ORDER,
                 session,
@@ -200,9 +204,9 @@ class Consumer:
             self._socket = None
 
 
-def note(run: OrderRun) -> str:
+def note(day: str, order: str) -> str:
     """What the consumer writes on the order; the kitchen finds its plan by it."""
-    return f"#{run.plan.name}"
+    return f"{day} #{order}"
 
 
 async def inspect_location(stage: Stage, run: OrderRun) -> None:

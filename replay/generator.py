@@ -41,16 +41,19 @@ TRIP_MINUTES: Final = 32.0
 """What one order keeps a rider busy, for sizing the shifts."""
 
 
-def generate(seed: int, orders: int = 250) -> Day:
-    """The day of ``seed`` with ``orders`` orders (1–5000). Raises ValueError."""
+def generate(seed: int, orders: int = 250, number: int = 0) -> Day:
+    """A day of the city of ``seed`` with ``orders`` orders (1–5000). Raises ValueError.
+
+    Restaurants and riders depend on the seed and the size alone, what is ordered on the day's ``number`` as well.
+    """
     if not 1 <= orders <= 5000:
         raise ValueError("a generated day has 1 to 5000 orders")
-    random = Random(f"hutong-day:{seed}:{orders}")
+    random = Random(f"hutong-city:{seed}:{orders}")
     districts = _districts(random, 4 + min(4, orders // 200))
     restaurants = _restaurants(random, districts, max(3, round(orders**0.78)))
     homes = _districts(random, len(districts) + 3)
-    plans = _orders(random, restaurants, homes, orders)
     couriers = _couriers(random, districts, orders)
+    plans = _orders(Random(f"hutong-day:{seed}:{orders}:{number}"), restaurants, homes, orders)
     return Day(f"generated:{seed}:{orders}", tuple(restaurants), tuple(couriers), tuple(plans), PARAMETERS)
 
 

@@ -23,12 +23,26 @@ class Merchant:
         self._socket = stage.open_socket(shop.session)
         self.feed = StoreFeed(shop.store, self._look)
         self._cooking: dict[str, Activity] = {}
+        self._leftover: dict[str, str] = {}
 
     async def open(self) -> None:
         """Start watching the board."""
         await self.feed.start(self._socket, self._stage.drops)
         if not await self.feed.started(15.0):
             self._stage.tally.fail(f"storeBoard did not start: {self.feed.over or 'no snapshot'}")
+
+        for order, state in list(self._leftover.items()):
+            await self._call_off(order, state)
+
+    async def _call_off(self, order: str, state: str) -> None:
+        """Give up an order that an earlier, interrupted day left on the board."""
+        stage = self._stage
+        operation = operations.REJECT_ORDER if state == "PAID" else operations.CANCEL_ORDER
+        session = stage.town.admin if state == "PICKED_UP" else self._shop.session
+        key = f"{stage.run}:{order}:leftover"
+        answer = await stage.try_call(operation, session, order=order, reason="left over", idempotencyKey=key)
+        if isinstance(answer, Exception):
+            stage.trouble(str(answer))
 
     @property
     def socket(self) -> Any:
@@ -37,6 +51,9 @@ class Merchant:
     def _look(self, update: dict[str, Any]) -> None:
         for order in update["orders"]:
             state = order["state"]
+            if update["kind"] == "SNAPSHOT" and order["note"] not in self._stage.by_note:
+                self._leftover[order["id"]] = state
+                continue
             if state == "PAID" and order["id"] not in self._cooking:
                 self._take(order)
             elif state in ENDED and order["id"] in self._cooking:
@@ -45,7 +62,7 @@ class Merchant:
     def _take(self, order: dict[str, Any]) -> None:
         """A paid order is on the board: the kitchen's plan for it is found by its note."""
         run = self._stage.by_note.get(order["note"])
-        if run is None:
+        if run is None or (run.id is not None and run.id != order["id"]):
             return
         at = run.plan.placed
         activity = self._stage.timeline.begin(f"kitchen {run.plan.name}", at)

@@ -84,6 +84,9 @@ ACCEPT_ORDER = _mutation(
 )
 START_PREPARING = _mutation("startPreparing", "order: ID!", "Order", "id version")
 MARK_READY = _mutation("markOrderReady", "order: ID!", "Order", "id version")
+REJECT_ORDER = _mutation(
+    "rejectOrder", "order: ID!, reason: String!, idempotencyKey: String!", "Order", "id version state"
+)
 STORE_BOARD = _operation("""subscription StoreBoard($store: ID!, $after: String) {
     storeBoard(store: $store, after: $after) { cursor kind type reset { reason }
     orders { id version state note } } }""")

@@ -239,6 +239,8 @@ class Rider:
             run.delivered = drop
         rider = answer["rider"]
         await self._expect_task(None if rider is None else rider["currentTask"], drop)
+        # Time must not pass before the consumer knows, who would otherwise give up on food that is there.
+        await stage.owed(("delivered", job.order), drop, "a delivery by its consumer", run)
         if self._shift_over and self.online and not self.busy:
             await self._go_offline()
         return None

@@ -24,7 +24,7 @@ from replay.town import Town
 STANDSTILL: Final = 60.0
 """Real seconds without any progress after which those who hold time back are given up."""
 CAUGHT_UP_WITHIN: Final = 10.0
-AFTER_THE_DAY: Final = 240.0
+AFTER_THE_DAY: Final = 120.0
 """Minutes after the last deadline that a consumer still hopes for."""
 RENEW_EVERY: Final = 20.0
 RENEW_AHEAD: Final = 180.0
@@ -48,6 +48,7 @@ class Choices:
     lookahead: float = 6.0
     window: float = 0.0
     read_again: bool = True
+    watch_city: bool = True
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class World:
         self.stage.random = Random(f"world:{choices.seed}")
         self.stage.location_checks = choices.location_checks
         self.stage.tally.orders = [OrderRun(plan) for plan in day.orders]
-        self.stage.by_note = {note(run): run for run in self.stage.tally.orders}
+        self.stage.by_note = {note(run, order.plan.name): order for order in self.stage.tally.orders}
         self.merchants = {name: Merchant(self.stage, shop) for name, shop in town.shops.items()}
         self.riders = [Rider(self.stage, town.riders[courier.name], courier) for courier in day.couriers]
         self._admin_socket = self.stage.open_socket(town.admin)
@@ -88,7 +89,8 @@ class World:
         """Everybody who watches all day starts to watch. Raises CallFailed."""
         await self.stage.api.read_clock()
         self._keeper = asyncio.create_task(self._keep_signed_in())
-        await self.city.start(self._admin_socket)
+        if self._choices.watch_city:
+            await self.city.start(self._admin_socket)
         await asyncio.gather(*(m.open() for m in self.merchants.values()), *(r.open() for r in self.riders))
 
     async def play(self) -> None:

@@ -11,10 +11,12 @@ from core import ids
 from core.geo import Point
 from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import Payment, PaymentState
+from resolvers import merchants
 from resolvers.base import Page, action, key, make_page, or_none, page_size
 from resolvers.context import Context, Info
 from services import payments
 from services.errors import InvalidInput, NotFound
+from services.merchants import TableRecord
 from services.ordering import actions, placing, reading
 from services.ordering.machine import ACTOR_OF_VIEW, available_actions
 from services.ordering.placing import Address, QuoteRecord
@@ -100,6 +102,12 @@ class _ByOrder:
 async def _load_lines(context: Context, keys: list[_ByOrder]) -> list[list[LineRecord]]:
     found = await reading.lines_of(context.runtime, [k.order for k in keys])
     return [found[k.order.id] for k in keys]
+
+
+async def table_of(root: OrderRecord, info: Info) -> TableRecord | None:
+    if root.table_id is None:
+        return None
+    return await info.context.loader(merchants.load_tables).load(root.table_id)
 
 
 async def payment_of(root: OrderRecord, info: Info) -> Payment | None:

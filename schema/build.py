@@ -15,6 +15,7 @@ from graphql import GraphQLInterfaceType, GraphQLObjectType, GraphQLSchema, Grap
 from strawberry.tools import merge_types
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
+from strawberry.types.lazy_type import LazyType
 
 from auth.principals import View
 from resolvers.base import Refusal
@@ -138,7 +139,10 @@ def views_of_type(kind: GraphQLObjectType | GraphQLInterfaceType) -> frozenset[V
         return views
     declared = kind.extensions.get(DEFINITION)
     if isinstance(declared, StrawberryObjectDefinition) and declared.concrete_of is not None:
-        arguments = [getattr(t, "__strawberry_definition__", None) for t in declared.type_var_map.values()]
+        arguments = [
+            getattr(t.resolve_type() if isinstance(t, LazyType) else t, "__strawberry_definition__", None)
+            for t in declared.type_var_map.values()
+        ]
         known = [type_views[a.name] for a in arguments if a is not None and a.name in type_views]
         if known:
             return frozenset[View].intersection(*known)

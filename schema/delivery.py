@@ -105,7 +105,7 @@ class Delivery(Node):
     rider: Rider | None = computed(resolvers.rider_of, description="Once a rider has the job.")
     pickup: GeoPoint = computed(_pickup)
     dropoff: GeoPoint = computed(_dropoff)
-    distance_metres: int = computed(lambda root: root.distance_m)
+    distance_metres: int = computed(_distance_metres)
     offer: DeliveryOffer | None = computed(resolvers.offer_of, M, R, A)
     pickup_eta: datetime | None
     eta: datetime | None
@@ -155,9 +155,7 @@ class RiderTasksUpdate:
     type: str | None
     at: datetime
     reset: FeedReset | None
-    tasks: list[Delivery] = computed(
-        lambda root: root.value, description="SNAPSHOT: all tasks; EVENT: the one that changed."
-    )
+    tasks: list[Delivery] = computed(_value, description="SNAPSHOT: all tasks; EVENT: the one that changed.")
 
 
 def _position(root: Any) -> Position:

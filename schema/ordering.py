@@ -153,7 +153,7 @@ class Order(Node):
     store: StoreType = computed(merchants.store_of)
     consumer: PersonType = computed(identity.consumer_of)
     address: Address | None = computed(_address)
-    table: TableType | None = computed(merchants.table_of)
+    table: TableType | None = computed(resolvers.table_of)
     note: str
     lines: list[OrderLine] = computed(resolvers.lines_of)
     subtotal: Money = money_field("subtotal")
@@ -193,7 +193,7 @@ class OrderUpdate:
     type: str | None = strawberry.field(description="Name of the event, for example `order.accepted`.")
     at: datetime
     reset: FeedReset | None
-    order: Order = computed(lambda root: root.value)
+    order: Order = computed(_value)
 
 
 @exposes(views={M, A})

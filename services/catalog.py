@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import orjson
@@ -296,7 +296,8 @@ def _checked_item(new: NewItem) -> NewItem:
     cheapest = min(sku.price for sku in skus) + sum(_lowest_delta(group) for group in groups)
     if cheapest < 0:
         raise InvalidInput(field="optionGroups", reason="some choice of options would make the price negative")
-    return NewItem(text("name", new.name, 80), text("description", new.description, 500, shortest=0), skus, groups)
+    name, description = text("name", new.name, 80), text("description", new.description, 500, 0, multiline=True)
+    return NewItem(name, description, skus, groups)
 
 
 def _checked_group(field: str, group: NewOptionGroup) -> NewOptionGroup:
@@ -413,8 +414,8 @@ async def _items(runtime: Runtime, condition: str, keys: Sequence[UUID]) -> list
 def _item_of(row: Record) -> ItemRecord:
     key: UUID = row["id"]
     currency: str = row["currency"]
-    skus: list[Any] = orjson.loads(row["skus"]) if row["skus"] else []
-    groups: list[Any] = orjson.loads(row["groups"]) if row["groups"] else []
+    skus: list[tuple[str, str, int, int | None]] = orjson.loads(row["skus"] or "[]")
+    groups: list[tuple[str, str, int, int, list[tuple[str, str, int]] | None]] = orjson.loads(row["groups"] or "[]")
     return ItemRecord(
         key,
         row["store_id"],

@@ -21,6 +21,7 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import orjson
@@ -91,18 +92,15 @@ class RedisBackend(BroadcastBackend):
         self._channels.add(group)
         self._wanted.set()
         if self._pubsub is not None:
-            try:
+            # On failure the listener sees it too, and subscribes to all channels again.
+            with suppress(RedisError, OSError):
                 await self._pubsub.subscribe(group)
-            except (RedisError, OSError):
-                pass  # the listener sees the same failure and subscribes to all channels again
 
     async def unsubscribe(self, group: str) -> None:
         self._channels.discard(group)
         if self._pubsub is not None:
-            try:
+            with suppress(RedisError, OSError):
                 await cast(Any, self._pubsub).unsubscribe(group)
-            except (RedisError, OSError):
-                pass
 
     async def publish(self, channel: str, message: Any) -> None:
         if channel in self._channels:

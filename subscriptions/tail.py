@@ -19,7 +19,7 @@ import asyncio
 import random
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -63,11 +63,15 @@ class _Watcher:
 
 
 class _EventWatcher(_Watcher):
-    """Wants every event. ``position`` is the offset of the last one it took, None before its snapshot."""
+    """Wants every event. ``position`` is the offset of the last one it took, None before its snapshot.
+
+    ``verified``: the log is known to have what follows ``position``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.position: int | None = None
+        self.verified = False
         self.queue: deque[Event] = deque()
         self.live = False
 
@@ -144,7 +148,8 @@ class _Tail:
         """Let ``watcher`` share the stream, if it has read as far as that has got; otherwise it must read on."""
         if watcher.live:
             return True
-        assert watcher.position is not None
+        if not watcher.verified or watcher.position is None:
+            return False
         if watcher.position < (self.position if self.live else self.target):
             return False
         if not self.live:
@@ -164,11 +169,13 @@ class _Tail:
 
     def break_up(self) -> None:
         """End the shared stream: the log is not the one it was reading. Each watcher finds out for itself."""
-        for watcher in list(self.live):
-            self.leave(watcher)
-        self.position = self.target = 0
         for watcher in self.watchers:
-            watcher.signalled(Signal(self.name))
+            if isinstance(watcher, _EventWatcher):
+                watcher.verified = False
+                self.leave(watcher)
+            else:
+                watcher.signalled(Signal(self.name))
+        self.position = self.target = 0
 
     def settle(self, top: int, signals: int) -> None:
         """Believe the ``top`` that was read when no signal came since there were ``signals`` of them."""
@@ -316,24 +323,24 @@ class FeedTails:
         with self._attached(feed, watcher) as tail:
             epoch = self._epoch
             reset: FeedReset | None = None
-            verified = after is None
             read_snapshot = snapshot
             if after is not None:
                 cursor = self._decode(tail, after)
                 if isinstance(cursor, Cursor):
                     watcher.position = cursor.offset
-                    epoch = cursor.epoch
                 else:
-                    reset, verified = FeedReset(cursor), True
+                    reset = FeedReset(cursor)
             while True:
                 if watcher.position is None:
                     epoch = self._epoch
                     offset, value = await read_snapshot()
-                    watcher.position = offset
+                    if epoch != self._epoch:
+                        continue
+                    watcher.position, watcher.verified = offset, True
                     at = self._clock.now()
                     yield Update(self._encode(tail, epoch, offset), UpdateKind.SNAPSHOT, None, at, reset, value)
-                    reset, verified = None, True
-                if verified and tail.join(watcher):
+                    reset, read_snapshot = None, self._patiently(snapshot)
+                if tail.join(watcher):
                     while watcher.live:
                         if watcher.queue:
                             event = watcher.queue.popleft()
@@ -348,9 +355,9 @@ class FeedTails:
                 reason = _unusable(page, epoch, watcher.position)
                 if reason is not None:
                     reset, watcher.position = FeedReset(reason), None
-                    read_snapshot = self._patiently(snapshot) if verified else snapshot
                     continue
-                verified = True
+                watcher.verified = True
+                read_snapshot = self._patiently(snapshot)
                 tail.settle(page.top, signals)
                 for event in page.events:
                     watcher.position = event.offset
@@ -416,7 +423,7 @@ class FeedTails:
         return Values(self, feed, min_interval.total_seconds())
 
     @contextmanager
-    def _attached(self, feed: str, watcher: _Watcher) -> Iterator[_Tail]:
+    def _attached(self, feed: str, watcher: _Watcher) -> Generator[_Tail]:
         tail = self.attach(feed, watcher)
         try:
             yield tail

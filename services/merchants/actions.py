@@ -134,9 +134,7 @@ async def create_store(
     return store
 
 
-async def set_store_status(
-    runtime: Runtime, principal: Principal, store_id: UUID, status: StoreStatus
-) -> StoreRecord:
+async def set_store_status(runtime: Runtime, principal: Principal, store_id: UUID, status: StoreStatus) -> StoreRecord:
     """Open, pause or close the store by hand; any of its staff may. Raises NotFound."""
     if not principal.works_at(store_id):
         raise NotFound(resource="Store")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final
 
 from core.geo import Point, is_on_earth, to_gcj02
@@ -11,13 +12,19 @@ PRICE_LIMIT: Final = 10**9
 """Amounts of the catalogue are below this many minor units."""
 
 
-def text(field: str, value: str, longest: int, shortest: int = 1) -> str:
-    """``value`` without the spaces around it, if it then has ``shortest`` to ``longest`` printable characters."""
+_JOINERS: Final = "\u200c\u200d"
+"""Invisible, but parts of words and pictographs."""
+
+
+def text(field: str, value: str, longest: int, shortest: int = 1, *, multiline: bool = False) -> str:
+    """``value`` without the spaces around it, if it then has ``shortest`` to ``longest`` visible characters."""
     stripped = value.strip()
     if not shortest <= len(stripped) <= longest:
         raise InvalidInput(field=field, reason=f"must have {shortest} to {longest} characters")
-    if not all(char.isprintable() or char in "\n\u200d" for char in stripped):
-        raise InvalidInput(field=field, reason="must have printable characters only")
+    for char in stripped:
+        allowed = char in _JOINERS or (multiline and char == "\n")
+        if not allowed and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+            raise InvalidInput(field=field, reason="has a control character")
     return stripped
 
 

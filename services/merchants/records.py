@@ -144,9 +144,7 @@ def sql(source: Runtime | Unit) -> Connection | Database:
 
 async def stores_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, StoreRecord]:
     """The stores among ``ids`` that exist, by id."""
-    rows = await sql(source).fetch(
-        f"SELECT {STORE_COLUMNS} FROM store s WHERE s.id = ANY($1::uuid[])", list(ids)
-    )
+    rows = await sql(source).fetch(f"SELECT {STORE_COLUMNS} FROM store s WHERE s.id = ANY($1::uuid[])", list(ids))
     return {row["id"]: store_of(row) for row in rows}
 
 
@@ -178,9 +176,7 @@ async def stores_of_merchant(
     return [store_of(row) for row in rows]
 
 
-async def stores_of_city(
-    runtime: Runtime, city_id: UUID, limit: int, after: UUID | None = None
-) -> list[StoreRecord]:
+async def stores_of_city(runtime: Runtime, city_id: UUID, limit: int, after: UUID | None = None) -> list[StoreRecord]:
     """Up to ``limit`` stores in the order of their ids, after ``after``."""
     rows = await runtime.database.fetch(
         f"""SELECT {STORE_COLUMNS} FROM store s WHERE s.city_id = $1 AND ($2::uuid IS NULL OR s.id > $2)

@@ -113,7 +113,6 @@ export class Client {
   /** Call `listener(status)` on every change: idle, connecting, live, waiting, failed. Returns its remover. */
   watch(listener) {
     this.listeners.add(listener);
-    listener(this.status);
     return () => this.listeners.delete(listener);
   }
 

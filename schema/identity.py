@@ -1,0 +1,141 @@
+"""People, sessions and roles in the graph."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from auth.principals import PrincipalKind, View
+from models.identity import Grant as GrantModel
+from models.identity import GrantRole
+from models.identity import Person as PersonModel
+from resolvers import identity as resolvers
+from resolvers.context import Info
+from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from schema.base import ALL, A, C, M, Node, R, computed, exposes, mutation, node_id, query, result
+from schema.delivery import Rider
+from services import errors
+from services.identity import OtpSent as OtpSentRecord
+from services.identity import Session as SessionRecord
+from services.identity import SignedOut as SignedOutRecord
+
+if TYPE_CHECKING:
+    from schema.merchants import City, Store
+
+StoreType = Annotated["Store", strawberry.lazy("schema.merchants")]
+CityType = Annotated["City", strawberry.lazy("schema.merchants")]
+PEOPLE = (C, M, R, A)
+
+
+@exposes(PersonModel)
+@strawberry.type
+class Person(Node):
+    id: strawberry.ID = node_id("Person")
+    name: str | None
+    phone: str = computed(resolvers.masked_phone, description="E.164; masked for everybody but oneself and admins.")
+
+
+@exposes(GrantModel)
+@strawberry.type(description="A role of a person at a store or in a city.")
+class Grant(Node):
+    id: strawberry.ID = node_id("Grant")
+    role: GrantRole
+    person: Person = computed(resolvers.grant_person)
+    store: StoreType | None = computed(resolvers.grant_store)
+    city: CityType | None = computed(resolvers.grant_city)
+    revoked_at: datetime | None
+
+
+@exposes(resolvers.Viewer)
+@strawberry.type(description="Who is asking.")
+class Viewer:
+    kind: PrincipalKind
+    view: View
+    person: Person | None = computed(resolvers.viewer_person)
+    grants: list[Grant] = computed(resolvers.viewer_grants)
+
+
+@exposes(OtpSentRecord, views=frozenset(PEOPLE))
+@strawberry.type
+class OtpSent:
+    phone: str
+    expires_at: datetime
+    resend_after_seconds: int
+
+
+@exposes(SessionRecord, views=frozenset(PEOPLE))
+@strawberry.type
+class Session:
+    access_token: str
+    refresh_token: str = strawberry.field(description="Valid once: refreshSession returns the next.")
+    expires_at: datetime = strawberry.field(description="When the access token ends.")
+    view: View
+    person: Person
+
+
+@exposes(SignedOutRecord, views=frozenset(PEOPLE))
+@strawberry.type
+class SignedOut:
+    at: datetime
+
+
+@strawberry.input
+class RegisterRiderInput:
+    city: strawberry.ID
+    phone: str
+    name: str
+
+
+@strawberry.input
+class GrantStoreRoleInput:
+    store: strawberry.ID
+    phone: str
+    role: GrantRole
+
+
+@strawberry.type
+class IdentityQuery:
+    @query(Viewer, *ALL)
+    async def viewer(self, info: Info) -> object:
+        """Who am I?"""
+        return resolvers.viewer(info.context)
+
+
+@strawberry.type
+class IdentityMutation:
+    @mutation(result("RequestOtpResult", OtpSent, errors.OtpRateLimited), *PEOPLE)
+    async def request_otp(self, info: Info, phone: str, view: View) -> object:
+        """Have a one-time code sent to a phone, to sign in to `view`."""
+        return await resolvers.request_otp(info.context, phone, view)
+
+    @mutation(result("SignInResult", Session, errors.OtpInvalid), *PEOPLE)
+    async def sign_in(self, info: Info, phone: str, code: str, view: View, name: str | None = None) -> object:
+        """Sign in with the code; `name` is kept when the person is new."""
+        return await resolvers.sign_in(info.context, phone, code, view, name)
+
+    @mutation(result("RefreshSessionResult", Session, errors.SessionInvalid), *PEOPLE)
+    async def refresh_session(self, info: Info, refresh_token: str) -> object:
+        """Exchange a refresh token for new tokens. Using one twice ends the session."""
+        return await resolvers.refresh_session(info.context, refresh_token)
+
+    @mutation(result("SignOutResult", SignedOut), *PEOPLE)
+    async def sign_out(self, info: Info) -> object:
+        """End this session."""
+        return await resolvers.sign_out(info.context)
+
+    @mutation(result("RegisterRiderResult", Rider), A)
+    async def register_rider(self, info: Info, input: RegisterRiderInput) -> object:
+        """Make somebody a rider of a city."""
+        return await resolvers.register_rider(info.context, input.city, input.phone, input.name)
+
+    @mutation(result("GrantStoreRoleResult", Grant), M, A)
+    async def grant_store_role(self, info: Info, input: GrantStoreRoleInput) -> object:
+        """Let somebody work at a store."""
+        return await resolvers.grant_store_role(info.context, input.store, input.phone, input.role)
+
+    @mutation(result("RevokeGrantResult", Grant), M, A)
+    async def revoke_grant(self, info: Info, grant: strawberry.ID) -> object:
+        """End a role."""
+        return await resolvers.revoke_grant(info.context, grant)

@@ -1,0 +1,260 @@
+"""Cities, merchants and stores in the graph."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from models.merchants import StoreStatus
+from models.ordering import FulfilmentMode, OrderState
+from resolvers import catalog, delivery, identity, insight, ordering, queueing
+from resolvers import merchants as resolvers
+from resolvers.context import ID, Info
+from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from schema.base import (
+    ALL,
+    A,
+    C,
+    Connection,
+    D,
+    GeoPoint,
+    GeoPointInput,
+    Int64,
+    M,
+    Money,
+    Node,
+    P,
+    R,
+    computed,
+    exposes,
+    money_field,
+    mutation,
+    node_id,
+    query,
+    result,
+)  # fmt: skip
+from services import merchants
+
+if TYPE_CHECKING:
+    from schema.catalog import Category
+    from schema.delivery import Rider
+    from schema.identity import Grant
+    from schema.insight import CityOverview
+    from schema.ordering import Order
+    from schema.queueing import QueueBoard
+
+OrderType = Annotated["Order", strawberry.lazy("schema.ordering")]
+RiderType = Annotated["Rider", strawberry.lazy("schema.delivery")]
+StoreType = Annotated["Store", strawberry.lazy("schema.merchants")]
+
+
+@exposes(merchants.CityRecord)
+@strawberry.type
+class City(Node):
+    id: strawberry.ID = node_id("City")
+    slug: str
+    name: str
+    center: GeoPoint
+    timezone: str = strawberry.field(description="IANA name; opening hours are on its wall clock.")
+    currency: str = strawberry.field(description="ISO 4217.")
+    overview: Annotated[CityOverview, strawberry.lazy("schema.insight")] = computed(insight.overview_of, A)
+
+    @query(Connection[RiderType], A)
+    async def riders(self, info: Info, first: int, online_only: bool = False, after: str | None = None) -> object:
+        """Riders of the city, for its admins."""
+        return await delivery.city_riders(self, info, online_only, first, after)
+
+    @query(Connection[OrderType], A)
+    async def orders(
+        self, info: Info, first: int, states: list[OrderState] | None = None, after: str | None = None
+    ) -> object:
+        """Orders of the city, newest first, for its admins."""
+        return await ordering.city_orders(self, info, states, first, after)
+
+    stores: Connection[StoreType] = computed(resolvers.stores_of_city, A, description="Oldest first.")
+
+
+@exposes(merchants.MerchantRecord)
+@strawberry.type(description="A business with one or more stores.")
+class Merchant(Node):
+    id: strawberry.ID = node_id("Merchant")
+    name: str
+    stores: Connection[StoreType] = computed(resolvers.stores_of_merchant, description="Oldest first.")
+
+
+@exposes(merchants.OpeningHours)
+@strawberry.type(description="Open from `opens` to `closes`, which is on the next day when it is not after `opens`.")
+class StoreHours:
+    weekday: int = strawberry.field(description="ISO: 1 Monday to 7 Sunday.")
+    opens: str = strawberry.field(description="Local HH:MM.")
+    closes: str = strawberry.field(description="Local HH:MM, up to 24:00.")
+
+
+@exposes(merchants.TagRecord)
+@strawberry.type(description="A category for finding stores.")
+class StoreTag(Node):
+    id: strawberry.ID = node_id("StoreTag")
+    slug: str
+    name: str
+
+
+@exposes(merchants.TableRecord)
+@strawberry.type
+class DiningTable(Node):
+    id: strawberry.ID = node_id("DiningTable")
+    code: str
+    seats: int
+
+
+@exposes(merchants.StoreRecord)
+@strawberry.type
+class Store(Node):
+    id: strawberry.ID = node_id("Store")
+    name: str
+    merchant: Merchant = computed(resolvers.merchant_of)
+    city: City = computed(resolvers.city_of)
+    location: GeoPoint
+    address: str
+    phone: str
+    status: StoreStatus = strawberry.field(description="Set by the staff.")
+    is_open: bool = computed(resolvers.is_open, description="OPEN by status and by hours.")
+    opens_at: datetime | None = computed(
+        resolvers.opens_at, description="The next opening when only its hours keep the store closed."
+    )
+    hours: list[StoreHours]
+    delivery_radius_metres: int = computed(resolvers.delivery_radius)
+    delivery_area: list[GeoPoint] | None = strawberry.field(description="Replaces the delivery radius when set.")
+    minimum_order: Money = money_field("minimum_order")
+    delivery_fee: Money = money_field("delivery_fee")
+    prep_minutes: int
+    tags: list[StoreTag] = computed(resolvers.tags_of)
+    distance_metres: int | None = strawberry.field(description="From `near` of the list the store was found in.")
+    menu: list[Annotated[Category, strawberry.lazy("schema.catalog")]] = computed(catalog.menu_of, C, M, R, A, P)
+    tables: list[DiningTable] = computed(resolvers.tables_of)
+    queue: Annotated[QueueBoard, strawberry.lazy("schema.queueing")] = computed(queueing.board_of, C, M, A, D)
+    services: list[FulfilmentMode] = computed(resolvers.services_of)
+
+    @query(Connection[OrderType], M, A)
+    async def orders(
+        self, info: Info, first: int, states: list[OrderState] | None = None, after: str | None = None
+    ) -> object:
+        """Orders of the store, newest first, for its staff."""
+        return await ordering.store_orders(self, info, states, first, after)
+
+    staff: list[Annotated[Grant, strawberry.lazy("schema.identity")]] = computed(identity.staff_of, M, A)
+
+
+@strawberry.input
+class RegisterMerchantInput:
+    city: ID
+    name: str
+    owner_phone: str
+
+
+@strawberry.input
+class StoreHoursInput:
+    weekday: int
+    opens: str
+    closes: str
+
+
+@strawberry.input
+class DiningTableInput:
+    code: str
+    seats: int
+
+
+@strawberry.input
+class CreateStoreInput:
+    merchant: ID
+    name: str
+    address: str
+    phone: str
+    location: GeoPointInput
+    hours: list[StoreHoursInput]
+    delivery_radius_metres: int
+    minimum_order: Int64
+    delivery_fee: Int64
+    prep_minutes: int
+    tags: list[ID]
+    services: list[FulfilmentMode]
+    tables: list[DiningTableInput]
+    delivery_area: list[GeoPointInput] | None = None
+
+    def to_store(self) -> merchants.NewStore:
+        area = self.delivery_area
+        return merchants.NewStore(
+            name=self.name,
+            address=self.address,
+            phone=self.phone,
+            location=self.location.to_point(),
+            hours=[merchants.OpeningHours(entry.weekday, entry.opens, entry.closes) for entry in self.hours],
+            delivery_radius_m=self.delivery_radius_metres,
+            delivery_area=None if area is None else [corner.to_point() for corner in area],
+            minimum_order=self.minimum_order,
+            delivery_fee=self.delivery_fee,
+            prep_minutes=self.prep_minutes,
+            services=self.services,
+            tables=[merchants.NewTable(table.code, table.seats) for table in self.tables],
+        )
+
+
+class MerchantsQuery:
+    @query(list[City], *ALL)
+    async def cities(self, info: Info) -> object:
+        """All cities by name."""
+        return await resolvers.cities(info.context)
+
+    @query(City | None, C, A)
+    async def city(self, info: Info, id: ID) -> object:
+        """One city."""
+        return await resolvers.city(info.context, id)
+
+    @query(Connection[Store], C, P)
+    async def stores(
+        self,
+        info: Info,
+        near: GeoPointInput,
+        first: int,
+        radius_metres: int = 5000,
+        open_now: bool = False,
+        tag: ID | None = None,
+        search: str | None = None,
+        after: str | None = None,
+    ) -> object:
+        """Stores around a place, nearest first. `search` looks in the names of stores, their tags and items."""
+        return await resolvers.stores(info.context, near.to_point(), radius_metres, open_now, tag, search, first, after)
+
+    @query(list[StoreTag], C, P, M)
+    async def store_tags(self, info: Info) -> object:
+        """All categories for finding stores."""
+        return await resolvers.store_tags(info.context)
+
+    @query(Store | None, C, M, A, P, R)
+    async def store(self, info: Info, id: ID) -> object:
+        """One store."""
+        return await resolvers.store(info.context, id)
+
+    @query(list[Store], M)
+    async def my_stores(self, info: Info) -> object:
+        """The stores the viewer works at, oldest first."""
+        return await resolvers.my_stores(info.context)
+
+
+class MerchantsMutation:
+    @mutation(result("RegisterMerchantResult", Merchant), A)
+    async def register_merchant(self, info: Info, input: RegisterMerchantInput) -> object:
+        """Take a business in. Its owner, found by phone, can then create its stores."""
+        return await resolvers.register_merchant(info.context, input.city, input.name, input.owner_phone)
+
+    @mutation(result("CreateStoreResult", Store), M, A)
+    async def create_store(self, info: Info, input: CreateStoreInput) -> object:
+        """Open a store of a merchant the viewer owns, or one in the city the viewer administers."""
+        return await resolvers.create_store(info.context, input.merchant, input.tags, input.to_store())
+
+    @mutation(result("SetStoreStatusResult", Store), M)
+    async def set_store_status(self, info: Info, store: ID, status: StoreStatus) -> object:
+        """Open, pause or close a store by hand."""
+        return await resolvers.set_store_status(info.context, store, status)

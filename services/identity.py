@@ -1,0 +1,381 @@
+"""Signing in, staying signed in, and who may do what.
+
+All lifetimes here are wall time: they protect people, not dinners. Codes are kept as keyed hashes, refresh tokens as
+hashes; both are compared in constant time or by unique index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from auth.authenticate import PERSON_VIEWS
+from auth.principals import Principal, View
+from auth.tokens import hash_secret, issue
+from core.clock import wall_now
+from core.phones import normalise
+from models.identity import STORE_ROLES, Grant, GrantRole, Person
+from services.delivery.reading import RiderRecord, riders_by_ids
+from services.errors import InvalidInput, NotFound, OtpInvalid, OtpRateLimited, PermissionDenied, SessionInvalid
+from services.merchants import get_store
+from services.runtime import Runtime
+from services.unit import Unit, transaction
+
+CODE_DIGITS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class OtpSent:
+    phone: str
+    expires_at: datetime
+    resend_after_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Tokens of one sign-in. The refresh token is valid once; using it gives the next."""
+
+    access_token: str
+    refresh_token: str
+    expires_at: datetime
+    view: View
+    person: Person
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    at: datetime
+
+
+def checked_phone(phone: str, field: str = "phone") -> str:
+    """``phone`` in E.164. Raises InvalidInput."""
+    normal = normalise(phone)
+    if normal is None:
+        raise InvalidInput(field=field, reason="is not a phone number")
+    return normal
+
+
+def _code_hash(runtime: Runtime, phone: str, view: View, code: str) -> str:
+    key = runtime.keys.derive("one-time codes")
+    return hmac.new(key, f"{phone}\n{view}\n{code}".encode(), hashlib.sha256).hexdigest()
+
+
+def _person_view(view: View) -> View:
+    if view not in PERSON_VIEWS:
+        raise InvalidInput(field="view", reason="is for machines; people sign in to the other ones")
+    return view
+
+
+async def request_otp(runtime: Runtime, phone: str, view: View) -> OtpSent:
+    """Send a one-time code by SMS; it replaces the ones before. Raises InvalidInput, OtpRateLimited."""
+    settings, now = runtime.settings, wall_now()
+    phone = checked_phone(phone)
+    _person_view(view)
+    code = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}d}"
+    expires_at = now + settings.otp_ttl
+    async with transaction(runtime) as unit:
+        # Two requests for one phone at once: the second waits and then sees the first one's code.
+        await unit.sql.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"otp {phone}")
+        last = await unit.sql.fetchval("SELECT max(created_at) FROM one_time_code WHERE phone = $1", phone)
+        if last is not None and last + settings.otp_resend_after > now:
+            pause = last + settings.otp_resend_after - now
+            raise OtpRateLimited(retry_after_seconds=max(1, round(pause.total_seconds())))
+        await unit.sql.execute(
+            "UPDATE one_time_code SET used_at = $3 WHERE phone = $1 AND view = $2 AND used_at IS NULL", phone, view, now
+        )
+        await unit.sql.execute(
+            """INSERT INTO one_time_code (id, phone, view, code_hash, attempts_left, created_at, expires_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7)""",
+            runtime.new_id(),
+            phone,
+            view,
+            _code_hash(runtime, phone, view, code),
+            settings.otp_max_attempts,
+            now,
+            expires_at,
+        )
+    await runtime.sms.send(phone, f"[Hutong] {code} is your code. 您的验证码是 {code}，请勿告诉他人。")
+    return OtpSent(phone, expires_at, round(settings.otp_resend_after.total_seconds()))
+
+
+async def sign_in(runtime: Runtime, phone: str, code: str, view: View, name: str | None = None) -> Session:
+    """Exchange a code for a session; consumers are registered on the way.
+
+    Raises InvalidInput, OtpInvalid, PermissionDenied (the person has no role in that view; the code is used up).
+    """
+    phone = checked_phone(phone)
+    _person_view(view)
+    if name is not None and not 1 <= len(name.strip()) <= 80:
+        raise InvalidInput(field="name", reason="must have 1 to 80 characters")
+    await _use_code(runtime, phone, view, code)
+    async with transaction(runtime) as unit:
+        person_id = await ensure_person(unit, phone, None if name is None else name.strip())
+        if not await _has_role(unit, person_id, view):
+            raise PermissionDenied(reason=f"this phone has no {view.lower()} role")
+        return await open_session(unit, person_id, view, runtime.settings.access_token_ttl)
+
+
+async def _use_code(runtime: Runtime, phone: str, view: View, code: str) -> None:
+    """Take one attempt, durably and before comparing, so that parallel guesses cannot have more than allowed."""
+    row = await runtime.database.fetchrow(
+        """UPDATE one_time_code SET attempts_left = attempts_left - 1
+           WHERE id = (SELECT id FROM one_time_code WHERE phone = $1 AND view = $2 ORDER BY created_at DESC LIMIT 1)
+             AND used_at IS NULL AND attempts_left > 0 AND expires_at > $3
+           RETURNING id, code_hash, attempts_left""",
+        phone,
+        view,
+        wall_now(),
+    )
+    if row is None:
+        raise OtpInvalid(attempts_left=0)
+    if not hmac.compare_digest(row["code_hash"], _code_hash(runtime, phone, view, code)):
+        raise OtpInvalid(attempts_left=row["attempts_left"])
+    used = await runtime.database.fetchval(
+        "UPDATE one_time_code SET used_at = $2 WHERE id = $1 AND used_at IS NULL RETURNING 1", row["id"], wall_now()
+    )
+    if used is None:
+        raise OtpInvalid(attempts_left=0)
+
+
+async def ensure_person(unit: Unit, phone: str, name: str | None) -> UUID:
+    """The person with that E.164 phone, new if there is none; a name is only set where there was none."""
+    return await unit.sql.fetchval(
+        """INSERT INTO person (id, phone, name, created_at) VALUES ($1, $2, $3, $4)
+           ON CONFLICT (phone) DO UPDATE SET name = coalesce(person.name, excluded.name) RETURNING id""",
+        unit.runtime.new_id(),
+        phone,
+        name,
+        unit.now,
+    )
+
+
+async def _has_role(unit: Unit, person_id: UUID, view: View) -> bool:
+    if view is View.CONSUMER:
+        return True
+    roles: Sequence[GrantRole]
+    match view:
+        case View.MERCHANT:
+            roles = sorted(STORE_ROLES)
+        case View.RIDER:
+            roles = [GrantRole.RIDER]
+        case _:
+            roles = [GrantRole.CITY_ADMIN]
+    found = await unit.sql.fetchval(
+        'SELECT 1 FROM "grant" WHERE person_id = $1 AND revoked_at IS NULL AND role = ANY($2::text[]) LIMIT 1',
+        person_id,
+        list(roles),
+    )
+    if found is None and view is View.MERCHANT:
+        # Somebody who owns a merchant without a store yet signs in to open the first one.
+        found = await unit.sql.fetchval("SELECT 1 FROM merchant WHERE owner_id = $1 LIMIT 1", person_id)
+    return found is not None
+
+
+async def open_session(unit: Unit, person_id: UUID, view: View, access_ttl: timedelta) -> Session:
+    """A new family of refresh tokens with its first access token."""
+    refresh, now = secrets.token_urlsafe(32), wall_now()
+    session_id = unit.runtime.new_id()
+    await unit.sql.execute(
+        """INSERT INTO refresh_session (id, person_id, view, token_hash, generation, created_at, expires_at)
+           VALUES ($1, $2, $3, $4, 0, $5, $6)""",
+        session_id,
+        person_id,
+        view,
+        hash_secret(refresh),
+        now,
+        now + unit.runtime.settings.refresh_token_ttl,
+    )
+    access, expires_at = issue(unit.runtime.keys, view, person_id, session_id, access_ttl)
+    return Session(access, f"{session_id.hex}.{refresh}", expires_at, view, await Person.get(id=person_id))
+
+
+async def refresh_session(runtime: Runtime, refresh_token: str) -> Session:
+    """Exchange a refresh token for the next one. One that was used before ends the whole family: a copy exists.
+
+    Raises SessionInvalid (UNKNOWN, EXPIRED, REUSED, ENDED).
+    """
+    family, _, secret = refresh_token.partition(".")
+    try:
+        session_id = UUID(hex=family)
+    except ValueError:
+        raise SessionInvalid(reason="UNKNOWN") from None
+    following, now = secrets.token_urlsafe(32), wall_now()
+    row = await runtime.database.fetchrow(
+        """UPDATE refresh_session SET token_hash = $3, generation = generation + 1, expires_at = $5
+           WHERE id = $1 AND token_hash = $2 AND ended_at IS NULL AND expires_at > $4 RETURNING person_id, view""",
+        session_id,
+        hash_secret(secret),
+        hash_secret(following),
+        now,
+        now + runtime.settings.refresh_token_ttl,
+    )
+    if row is None:
+        raise SessionInvalid(reason=await _why_invalid(runtime, session_id, hash_secret(secret)))
+    view = View(row["view"])
+    access, expires_at = issue(runtime.keys, view, row["person_id"], session_id, runtime.settings.access_token_ttl)
+    person = await Person.get(id=row["person_id"])
+    return Session(access, f"{session_id.hex}.{following}", expires_at, view, person)
+
+
+async def _why_invalid(runtime: Runtime, session_id: UUID, token_hash: str) -> str:
+    row = await runtime.database.fetchrow(
+        "SELECT token_hash, ended_at, expires_at FROM refresh_session WHERE id = $1", session_id
+    )
+    if row is None:
+        return "UNKNOWN"
+    if row["ended_at"] is not None:
+        return "ENDED"
+    if row["token_hash"] == token_hash:
+        return "EXPIRED"
+    # The family is named, the secret is not its current one: an old token, or a guess. Both end it.
+    await _end(runtime, session_id, "REUSED")
+    return "REUSED"
+
+
+async def _end(runtime: Runtime, session_id: UUID, reason: str) -> None:
+    await runtime.database.execute(
+        "UPDATE refresh_session SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL",
+        session_id,
+        wall_now(),
+        reason,
+    )
+
+
+async def sign_out(runtime: Runtime, principal: Principal) -> SignedOut:
+    """End the session of the caller: its access tokens stop within a second. Raises PermissionDenied."""
+    if principal.session_id is None:
+        raise PermissionDenied(reason="there is no session to end")
+    await _end(runtime, principal.session_id, "SIGNED_OUT")
+    return SignedOut(wall_now())
+
+
+# roles
+
+
+async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, phone: str, name: str) -> RiderRecord:
+    """Make somebody a rider of the city; repeating it changes nothing. Raises NotFound (city), InvalidInput."""
+    if not principal.administers(city_id):
+        raise NotFound(resource="City")
+    phone, name = checked_phone(phone), name.strip()
+    if not 1 <= len(name) <= 80:
+        raise InvalidInput(field="name", reason="must have 1 to 80 characters")
+    async with transaction(runtime) as unit:
+        person_id = await ensure_person(unit, phone, name)
+        await _grant(unit, person_id, GrantRole.RIDER, None, city_id)
+        rider_id = await unit.sql.fetchval(
+            """INSERT INTO rider (id, person_id, city_id, name, phone, online, created_at)
+               VALUES ($1, $2, $3, $4, $5, false, $6)
+               ON CONFLICT (person_id, city_id) DO UPDATE SET name = excluded.name RETURNING id""",
+            runtime.new_id(),
+            person_id,
+            city_id,
+            name,
+            phone,
+            unit.now,
+        )
+    return (await riders_by_ids(runtime, [rider_id]))[rider_id]
+
+
+async def _grant(unit: Unit, person_id: UUID, role: GrantRole, store_id: UUID | None, city_id: UUID | None) -> UUID:
+    """A live grant of the role: the one there is, or a new one."""
+    made = await unit.sql.fetchval(
+        """INSERT INTO "grant" (id, person_id, role, store_id, city_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+           ON CONFLICT DO NOTHING RETURNING id""",
+        unit.runtime.new_id(),
+        person_id,
+        role,
+        store_id,
+        city_id,
+        unit.now,
+    )
+    return made or await unit.sql.fetchval(
+        """SELECT id FROM "grant" WHERE person_id = $1 AND role = $2 AND revoked_at IS NULL
+           AND store_id IS NOT DISTINCT FROM $3 AND city_id IS NOT DISTINCT FROM $4""",
+        person_id,
+        role,
+        store_id,
+        city_id,
+    )
+
+
+def _owns(principal: Principal, store_id: UUID) -> bool:
+    return principal.view is View.MERCHANT and any(
+        held.store_id == store_id and held.role is GrantRole.STORE_OWNER for held in principal.grants
+    )
+
+
+async def grant_store_role(
+    runtime: Runtime, principal: Principal, store_id: UUID, phone: str, role: GrantRole
+) -> Grant:
+    """Let somebody work at a store; its owner or an admin of its city decides.
+
+    Raises NotFound, PermissionDenied, InvalidInput.
+    """
+    await _require_owner(runtime, principal, store_id)
+    if role not in STORE_ROLES:
+        raise InvalidInput(field="role", reason="must be a store role")
+    phone = checked_phone(phone)
+    async with transaction(runtime) as unit:
+        person_id = await ensure_person(unit, phone, None)
+        grant_id = await _grant(unit, person_id, role, store_id, None)
+    return await Grant.get(id=grant_id)
+
+
+async def _require_owner(runtime: Runtime, principal: Principal, store_id: UUID) -> None:
+    if _owns(principal, store_id):
+        return
+    store = await get_store(runtime, store_id)
+    if principal.administers(store.city_id):
+        return
+    if principal.works_at(store_id):
+        raise PermissionDenied(reason="only the owner decides who works here")
+    raise NotFound(resource="Store")
+
+
+async def revoke_grant(runtime: Runtime, principal: Principal, grant_id: UUID) -> Grant:
+    """End a grant; repeating it changes nothing. Admins end any of their city, owners those of their store.
+
+    Raises NotFound, PermissionDenied.
+    """
+    grant = await Grant.get_or_none(id=grant_id)
+    if grant is None:
+        raise NotFound(resource="Grant")
+    if grant.store_id is not None:
+        await _require_owner(runtime, principal, grant.store_id)
+    elif grant.city_id is None or not principal.administers(grant.city_id):
+        raise NotFound(resource="Grant")
+    async with transaction(runtime) as unit:
+        await unit.sql.execute(
+            'UPDATE "grant" SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL', grant_id, unit.now
+        )
+    return await Grant.get(id=grant_id)
+
+
+# reading
+
+
+async def people(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, Person]:
+    """People by key, without any check of who asks."""
+    return {person.id: person for person in await Person.filter(id__in=list(ids))}
+
+
+async def grants_of_person(runtime: Runtime, principal: Principal) -> list[Grant]:
+    """The caller's own live grants."""
+    if principal.subject is None or principal.view not in PERSON_VIEWS:
+        return []
+    return await Grant.filter(person_id=principal.subject, revoked_at=None).order_by("created_at", "id")
+
+
+async def staff(runtime: Runtime, store_ids: Sequence[UUID]) -> dict[UUID, list[Grant]]:
+    """Live grants at each store."""
+    found: dict[UUID, list[Grant]] = {store_id: [] for store_id in store_ids}
+    for grant in await Grant.filter(store_id__in=list(store_ids), revoked_at=None).order_by("created_at", "id"):
+        if grant.store_id is not None:
+            found[grant.store_id].append(grant)
+    return found

@@ -1,0 +1,46 @@
+"""Between the gateway and the sockets: an admitted operation becomes a stream of serialised answers.
+
+Today every subscriber has an execution of its own. Sharing one execution and its bytes among subscribers that ask
+the same and may see the same belongs here, behind the same method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+import orjson
+from graphql import OperationType
+
+from gateway.execution import Gateway, Interrupted, Operation
+from gateway.refusals import INTERNAL, TIMEOUT
+from resolvers.context import Context
+
+_OURS: Final = frozenset({INTERNAL, TIMEOUT})
+
+
+class Hub:
+    """Runs the operations of sockets."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def answers(self, operation: Operation, context: Context) -> AsyncGenerator[bytes, None]:
+        """JSON of each answer: one of a query or mutation, one per event of a subscription.
+
+        Raises Refused when the source says no, and Interrupted when a subscription fails for a reason of ours. An
+        event of which nothing could be read counts as such a failure: a client that was given it as an answer could
+        not ask for it again, one that comes back with its last cursor gets it.
+        """
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            yield orjson.dumps(await self._gateway.execute(operation, context))
+            return
+        source = cast(AsyncGenerator[dict[str, Any], None], self._gateway.subscribe(operation, context))
+        async with aclosing(source) as answers:
+            async for answer in answers:
+                if answer.get("data") is None:
+                    for error in answer.get("errors", ()):
+                        if error["extensions"]["code"] in _OURS:
+                            raise Interrupted(error["extensions"].get("errorId", ""))
+                yield orjson.dumps(answer)

@@ -1,0 +1,534 @@
+"""GraphQL over WebSocket: the server side of the ``graphql-transport-ws`` subprotocol.
+
+Its codes and messages are those of the protocol (PROTOCOL.md of the npm package ``graphql-ws``). Besides these a
+socket is closed with:
+
+====  =======================================================================================================
+1009  a message is too long
+1012  ``service restart``: this process is about to end; connect again, another one answers
+1013  ``try again later``: something of ours failed; connect again with the last cursor
+4290  ``resume``: the peer takes its messages too slowly; connect again with the last cursor
+4291  ``silent``: the peer answers no pings
+4403  ``token expired``, ``token invalid``, ``session revoked``, ``grant revoked``, ``another subject``
+====  =======================================================================================================
+
+``connection_init`` may carry ``{"authorization": "Bearer …"}`` or ``{"token": …}``, and ``locale``; without them the
+headers of the handshake count. A ``ping`` with a new authorization prolongs the socket for the same caller.
+
+There is no queue per socket: an operation waits until the connection takes its message. What it follows is told
+nothing meanwhile: newest-value feeds skip, and lossless ones are read from the log when it goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Any, Final, cast
+
+import orjson
+import structlog
+from prometheus_client import Counter, Gauge
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from auth.authenticate import Authenticator
+from auth.principals import ANONYMOUS, Principal
+from auth.tokens import Reason, Unauthenticated
+from core import logs
+from gateway import metrics
+from gateway.execution import Gateway, Interrupted, OperationRequest
+from gateway.refusals import INTERNAL, Refused
+from gateway.requests import Origins, bearer, locale_of, parse_request, request_id_of
+from resolvers.context import Context
+from services.runtime import Runtime
+from subscriptions.hub import Hub
+from subscriptions.tail import FeedTails
+
+log = logs.get(__name__)
+
+SUBPROTOCOL: Final = "graphql-transport-ws"
+_LONGEST_REASON: Final = 123
+_GOODBYE: Final = 1.0
+"""Seconds that a peer has to take the close frame."""
+_DRAIN_PACE: Final = 0.02
+"""Seconds between two sockets when a few are drained; many share the window."""
+_PING: Final = '{"type":"ping"}'
+_PONG: Final = '{"type":"pong"}'
+_ACK: Final = '{"type":"connection_ack"}'
+
+SOCKETS: Final = Gauge("hutong_sockets", "Open WebSockets.", registry=metrics.REGISTRY)
+OPERATIONS: Final = Gauge("hutong_socket_operations", "Operations running on WebSockets.", registry=metrics.REGISTRY)
+CLOSED: Final = Counter("hutong_sockets_closed_total", "WebSockets closed by us.", ["code"], registry=metrics.REGISTRY)
+
+
+class Close(IntEnum):
+    """Codes that this server closes with."""
+
+    TOO_BIG = 1009
+    RESTART = 1012
+    TRY_LATER = 1013
+    RESUME = 4290
+    SILENT = 4291
+    BAD_REQUEST = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    SUBPROTOCOL = 4406
+    INIT_TIMEOUT = 4408
+    SUBSCRIBER_EXISTS = 4409
+    TOO_MANY_INITS = 4429
+
+
+_REASONS: Final = {
+    Reason.EXPIRED: "token expired",
+    Reason.INVALID: "token invalid",
+    Reason.WRONG_AUDIENCE: "token invalid",
+    Reason.REVOKED: "session revoked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds and sizes of a socket."""
+
+    init: float = 3.0
+    """From the handshake to ``connection_init``."""
+    keep_alive: float = 25.0
+    """Between two pings."""
+    silence: float = 75.0
+    """Without any message of the peer."""
+    stall: float = 15.0
+    """For which a message may wait for the peer to take it."""
+    recheck: float = 10.0
+    """Between two looks whether the session and the grants of the caller still hold."""
+    tick: float = 0.5
+    """Precision of all these."""
+    operations: int = 100
+    message: int = 1_000_000
+    """Characters of one message."""
+
+
+class _Closing(Exception):
+    """The socket is to be closed."""
+
+    def __init__(self, code: Close, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class GraphQLSockets:
+    """The WebSocket endpoint, an ASGI application, and all its open sockets."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        authenticator: Authenticator,
+        runtime: Runtime,
+        tails: FeedTails,
+        origins: Origins,
+        limits: Limits | None = None,
+    ) -> None:
+        self.gateway = gateway
+        self.hub = Hub(gateway)
+        self.authenticator = authenticator
+        self.limits = limits or Limits()
+        self._runtime = runtime
+        self._tails = tails
+        self._origins = origins
+        self._open: set[_Socket] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._draining = False
+
+    @property
+    def sockets(self) -> int:
+        """Number of open sockets."""
+        return len(self._open)
+
+    @property
+    def operations(self) -> int:
+        """Number of operations that run on them."""
+        return sum(len(socket.operations) for socket in self._open)
+
+    def context(self, principal: Principal, locale: str, address: str) -> Context:
+        return Context(self._runtime, self._tails, principal, locale, request_id_of(None), address)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        await receive()
+        if not self._origins.admits(headers.get("origin"), headers.get("host")):
+            await send({"type": "websocket.close"})
+            return
+        if self._draining:
+            await _deny(scope, send, 503)
+            return
+        if SUBPROTOCOL not in scope["subprotocols"]:
+            await send({"type": "websocket.accept"})
+            await send(_close_message(Close.SUBPROTOCOL, "Subprotocol not acceptable"))
+            return
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._tend()), asyncio.create_task(self._recheck())]
+        socket = _Socket(self, scope, headers, receive, send)
+        self._open.add(socket)
+        try:
+            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+            with SOCKETS.track_inprogress():
+                await socket.run()
+        finally:
+            self._open.discard(socket)
+
+    async def drain(self, window: timedelta | None = None) -> None:
+        """Take no more sockets and close the open ones, in random order, over ``window`` at the longest.
+
+        Their clients then do not all connect to the other processes in the same moment. Default: the settings'
+        ``shutdown_grace``.
+        """
+        self._draining = True
+        seconds = (window if window is not None else self._runtime.settings.shutdown_grace).total_seconds()
+        sockets = list(self._open)
+        random.shuffle(sockets)
+        pause = min(_DRAIN_PACE, seconds / max(len(sockets), 1))
+        for socket in sockets:
+            socket.end(Close.RESTART, "service restart")
+            await asyncio.sleep(pause)
+        await self._gone()
+
+    async def close(self) -> None:
+        """Close what is still open, at once."""
+        self._draining = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        for socket in list(self._open):
+            socket.end(Close.RESTART, "service restart")
+        await self._gone()
+
+    async def _gone(self) -> None:
+        running = [socket.task for socket in self._open]
+        if running:
+            await asyncio.wait(running, timeout=2 * _GOODBYE)
+
+    async def _tend(self) -> None:
+        """One timer for all sockets: pings, and everything that is due or overdue."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.limits.tick)
+            now, wall = loop.time(), time.time()
+            for socket in list(self._open):
+                socket.tend(now, wall)
+
+    async def _recheck(self) -> None:
+        """One by one, so that many sockets do not crowd requests out of the database."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.limits.tick)
+            for socket in list(self._open):
+                if socket.recheck_at <= loop.time():
+                    socket.recheck_at = loop.time() + self.limits.recheck * random.uniform(0.9, 1.1)
+                    await socket.recheck()
+
+
+class _Socket:
+    """One connection. Its task reads messages; every operation has a task of its own."""
+
+    def __init__(self, sockets: GraphQLSockets, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        self._sockets = sockets
+        self._limits = sockets.limits
+        self._receive = receive
+        self._asgi_send = send
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._address: str = scope["client"][0] if scope.get("client") else ""
+        self._authorization = headers.get("authorization")
+        self._locale = locale_of(headers.get("accept-language"))
+        self._principal = ANONYMOUS
+        self._token: str | None = None
+        self._opened = self._heard = self._taken = now
+        self._next_ping = now + self._limits.keep_alive * random.uniform(0.5, 1)
+        self._sending = 0
+        self._initialised = self._acknowledged = False
+        self._closing: _Closing | None = None
+        self._over = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.operations: dict[str, asyncio.Task[None]] = {}
+        self.recheck_at = now + self._limits.recheck * random.uniform(0.5, 1)
+        current = asyncio.current_task()
+        assert current is not None
+        self.task = cast("asyncio.Task[None]", current)
+
+    async def run(self) -> None:
+        """Until one side ends it; then nothing of it is left."""
+        try:
+            try:
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "websocket.disconnect":
+                        break
+                    self._heard = self._loop.time()
+                    await self._handle(message.get("text"))
+            except _Closing as closing:
+                self._closing = self._closing or closing
+            except asyncio.CancelledError:
+                # Only one of the cancellations is from end(); any other is not ours to swallow.
+                if self._closing is None or self.task.uncancel() > 0:
+                    raise
+            self._over = True
+            for task in self._tasks:
+                task.cancel()
+            if self._closing is not None:
+                await self._say_goodbye(self._closing)
+        finally:
+            self._over = True
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def end(self, code: Close, reason: str) -> None:
+        """Close the socket, from anywhere."""
+        if self._closing is None and not self._over:
+            self._closing = _Closing(code, reason)
+            self.task.cancel()
+
+    def tend(self, now: float, wall: float) -> None:
+        """Do what the time asks for."""
+        limits = self._limits
+        expires_at = self._principal.expires_at
+        if not self._initialised and now - self._opened > limits.init:
+            self.end(Close.INIT_TIMEOUT, "Connection initialisation timeout")
+        elif expires_at is not None and wall >= expires_at:
+            self.end(Close.FORBIDDEN, _REASONS[Reason.EXPIRED])
+        elif self._sending and now - self._taken > limits.stall:
+            self.end(Close.RESUME, "resume")
+        elif now - self._heard > limits.silence:
+            self.end(Close.SILENT, "silent")
+        elif self._acknowledged and now >= self._next_ping:
+            self._next_ping = now + limits.keep_alive
+            if not self._sending:
+                self._start(self._send(_PING))
+
+    async def recheck(self) -> None:
+        """End the socket when its caller's session has ended or a grant is gone."""
+        token = self._token
+        if token is None or self._over:
+            return
+        try:
+            principal = await self._sockets.authenticator.principal(token)
+        except Unauthenticated as error:
+            if token == self._token:
+                self.end(Close.FORBIDDEN, _REASONS[error.reason])
+        except Exception as error:
+            log.warning("socket.not_rechecked", error=repr(error))
+        else:
+            if token == self._token:
+                self._adopt(principal, token)
+
+    # -- messages
+
+    async def _handle(self, text: str | None) -> None:
+        if text is None:
+            raise _Closing(Close.BAD_REQUEST, "Invalid message received: not text")
+        if len(text) > self._limits.message:
+            raise _Closing(Close.TOO_BIG, "Message too long")
+        try:
+            content: Any = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            raise _Closing(Close.BAD_REQUEST, "Invalid message received: not JSON") from None
+        if not isinstance(content, dict):
+            raise _Closing(Close.BAD_REQUEST, "Invalid message received: not an object")
+        message = cast(dict[str, Any], content)
+        match message.get("type"):
+            case "connection_init":
+                await self._initialise(_payload(message))
+            case "ping":
+                await self._ping(_payload(message))
+            case "pong":
+                _payload(message)
+            case "subscribe":
+                await self._subscribe(_id(message), message.get("payload"))
+            case "complete":
+                task = self.operations.pop(_id(message), None)
+                if task is not None:
+                    task.cancel()
+            case _:
+                raise _Closing(Close.BAD_REQUEST, "Invalid message received: unknown type")
+
+    async def _initialise(self, payload: dict[str, Any] | None) -> None:
+        if self._initialised:
+            raise _Closing(Close.TOO_MANY_INITS, "Too many initialisation requests")
+        self._initialised = True
+        payload = payload or {}
+        if isinstance(payload.get("locale"), str):
+            self._locale = locale_of(payload["locale"])
+        await self._authenticate(payload)
+        self._acknowledged = True
+        await self._send(_ACK)
+
+    async def _ping(self, payload: dict[str, Any] | None) -> None:
+        if self._acknowledged and payload is not None and _has_credentials(payload):
+            await self._authenticate(payload)
+            expires_at = self._principal.expires_at
+            ends = datetime.fromtimestamp(expires_at, UTC).isoformat() if expires_at is not None else None
+            await self._send(_json({"type": "pong", "payload": {"expiresAt": ends}}))
+        else:
+            await self._send(_json({"type": "pong", "payload": payload}) if payload is not None else _PONG)
+
+    async def _authenticate(self, payload: dict[str, Any]) -> None:
+        try:
+            token = _token(payload) if _has_credentials(payload) else bearer(self._authorization)
+            principal = await self._sockets.authenticator.principal(token)
+        except Unauthenticated as error:
+            raise _Closing(Close.FORBIDDEN, _REASONS[error.reason]) from error
+        except Exception as error:
+            log.warning("socket.not_authenticated", error=repr(error))
+            raise _Closing(Close.TRY_LATER, "try again later") from error
+        if self._acknowledged and not _same_caller(principal, self._principal):
+            raise _Closing(Close.FORBIDDEN, "another subject")
+        self._adopt(principal, token)
+
+    def _adopt(self, principal: Principal, token: str | None) -> None:
+        """Go on as ``principal``; operations that run were allowed by what it had before, so losing any ends all."""
+        held = self._principal
+        if self._acknowledged and (set(held.grants) - set(principal.grants) or held.rider_id != principal.rider_id):
+            self.end(Close.FORBIDDEN, "grant revoked")
+            return
+        self._principal, self._token = principal, token
+
+    async def _subscribe(self, id: str, payload: Any) -> None:
+        if not isinstance(payload, dict):
+            raise _Closing(Close.BAD_REQUEST, "Invalid message received: payload")
+        try:
+            request = parse_request(cast(dict[str, Any], payload))
+        except Refused as refused:
+            raise _Closing(Close.BAD_REQUEST, f"Invalid message received: {refused}") from refused
+        if request.query is None and request.document_id is None and "persistedQuery" not in request.extensions:
+            raise _Closing(Close.BAD_REQUEST, "Invalid message received: no query")
+        if not self._acknowledged:
+            raise _Closing(Close.UNAUTHORIZED, "Unauthorized")
+        if id in self.operations:
+            raise _Closing(Close.SUBSCRIBER_EXISTS, f"Subscriber for {id} already exists")
+        if len(self.operations) >= self._limits.operations:
+            await self._send(_error(id, [_refusal("TOO_MANY_OPERATIONS", "Complete other operations first.")]))
+            return
+        self.operations[id] = self._start(self._operate(id, request))
+
+    # -- operations
+
+    async def _operate(self, id: str, request: OperationRequest) -> None:
+        """Send the answers of one operation, and its end unless the client ended it."""
+        context = self._sockets.context(self._principal, self._locale, self._address)
+        structlog.contextvars.bind_contextvars(request_id=context.request_id)
+        prefix = f'{{"id":{_json(id)},"type":"next","payload":'
+        with OPERATIONS.track_inprogress():
+            try:
+                operation = self._sockets.gateway.admit(self._principal, request)
+                async with aclosing(self._sockets.hub.answers(operation, context)) as answers:
+                    async for answer in answers:
+                        await self._send(f"{prefix}{answer.decode()}}}")
+                last = _json({"id": id, "type": "complete"})
+            except Refused as refused:
+                last = _error(id, refused.errors)
+            except Interrupted as interrupted:
+                self.end(Close.TRY_LATER, f"try again later {interrupted.error_id}".strip())
+                return
+            except Exception:
+                log.exception("socket.operation_failed")
+                last = _error(id, [_refusal(INTERNAL, "Something went wrong on our side.")])
+        # The id is free before the client can know it: it may use it again at once.
+        if self.operations.get(id) is asyncio.current_task():
+            del self.operations[id]
+            await self._send(last)
+
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- sending
+
+    async def _send(self, text: str) -> None:
+        """Wait until the connection takes ``text``."""
+        if not self._sending:
+            self._taken = self._loop.time()
+        self._sending += 1
+        try:
+            if not self._over:
+                await self._asgi_send({"type": "websocket.send", "text": text})
+        except OSError:
+            pass  # the peer is gone; what reads messages learns it too and ends everything
+        finally:
+            self._sending -= 1
+            self._taken = self._loop.time()
+
+    async def _say_goodbye(self, closing: _Closing) -> None:
+        CLOSED.labels(closing.code.value).inc()
+        log.info("socket closed", code=closing.code.value, reason=closing.reason, principal=self._principal.kind.value)
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_GOODBYE):
+                await self._asgi_send(_close_message(closing.code, closing.reason))
+
+
+def _payload(message: dict[str, Any]) -> dict[str, Any] | None:
+    payload = message.get("payload")
+    if not isinstance(payload, dict | None):
+        raise _Closing(Close.BAD_REQUEST, "Invalid message received: payload")
+    return cast("dict[str, Any] | None", payload)
+
+
+def _id(message: dict[str, Any]) -> str:
+    id = message.get("id")
+    if not isinstance(id, str) or not id:
+        raise _Closing(Close.BAD_REQUEST, "Invalid message received: id")
+    return id
+
+
+def _has_credentials(payload: dict[str, Any]) -> bool:
+    return any(payload.get(name) is not None for name in ("authorization", "Authorization", "token"))
+
+
+def _token(payload: dict[str, Any]) -> str | None:
+    """The token in ``payload``. Raises Unauthenticated when it cannot be one."""
+    token = payload.get("token")
+    if token is None:
+        authorization = payload.get("authorization") or payload.get("Authorization")
+        token = bearer(authorization) if isinstance(authorization, str) else ""
+    if not isinstance(token, str) or not token:
+        raise Unauthenticated(Reason.INVALID)
+    return token
+
+
+def _same_caller(one: Principal, other: Principal) -> bool:
+    return (one.kind, one.view, one.subject) == (other.kind, other.view, other.subject)
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _refusal(code: str, message: str) -> dict[str, Any]:
+    return {"message": message, "extensions": {"code": code}}
+
+
+def _error(id: str, errors: Sequence[dict[str, Any]]) -> str:
+    return _json({"id": id, "type": "error", "payload": errors})
+
+
+def _close_message(code: Close, reason: str) -> dict[str, Any]:
+    """The ASGI message; a reason longer than a close frame can hold is cut."""
+    short = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
+    return {"type": "websocket.close", "code": code.value, "reason": short}
+
+
+async def _deny(scope: Scope, send: Send, status: int) -> None:
+    """Refuse the handshake with an HTTP status, where the server can."""
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await send({"type": "websocket.http.response.start", "status": status, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b""})
+    else:
+        await send({"type": "websocket.close"})
