@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from subscriptions.websocket import GraphQLSockets
 
 from auth import http as oauth
 from auth.authenticate import Authenticator
@@ -40,11 +39,12 @@ from gateway.requests import Origins
 from models.database import Database, migrate
 from resolvers.context import Context
 from schema.build import full_schema
-from services import payments
+from services import payments, seed
 from services.jobs import JobRunner
 from services.runtime import Runtime
 from subscriptions.signals import BroadcastSignals
 from subscriptions.tail import FeedTails
+from subscriptions.websocket import GraphQLSockets
 
 WEB: Final = Path(__file__).with_name("web")
 MAX_NOTIFICATION: Final = 100_000
@@ -101,7 +101,11 @@ async def open_runtime(settings: Settings, tails: bool = False) -> AsyncIterator
             await following.start()
             stack.push_async_callback(following.close)
         sms: SmsSender = SandboxSms() if settings.sandbox else NoSms()
-        provider: PaymentProvider = sandbox_payments.SandboxPayments(settings) if settings.sandbox else NoPayments()
+        provider: PaymentProvider = NoPayments()
+        if settings.sandbox:
+            provider = sandbox_payments.SandboxPayments(settings)
+            await provider.start(url, settings.public_url or f"http://{settings.host}:{settings.port}")
+            stack.push_async_callback(provider.stop)
         yield Runtime(settings, database, clock, uuid7, signals, sms, provider, keys), following
 
 
@@ -150,6 +154,8 @@ class Program:
             routes += sandbox_sms.routes(self.runtime.sms)
         if isinstance(self.runtime.payments, sandbox_payments.SandboxPayments):
             routes += self.runtime.payments.routes()
+        if settings.sandbox:
+            routes.append(Route("/sandbox/tokens", self._demo_tokens))
         return [*routes, Mount("/", StaticFiles(directory=WEB, html=True, check_dir=False))]
 
     async def _payment_notified(self, request: Request) -> Response:
@@ -165,6 +171,11 @@ class Program:
             log.exception("payment.notification_failed", channel=request.path_params["channel"])
             return Response(status_code=500)  # the provider sends it again
         return Response(status_code=204)
+
+    async def _demo_tokens(self, request: Request) -> Response:
+        """Fresh tokens of the demo accounts, by which the sandbox's terminals open without a sign-in."""
+        tokens = await seed.demo_tokens(self.runtime)
+        return Response(orjson.dumps(tokens), headers={"content-type": "application/json", "cache-control": "no-store"})
 
     async def _healthy(self, request: Request) -> Response:
         return PlainTextResponse("ok")

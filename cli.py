@@ -119,7 +119,6 @@ def run(
     tokens: dict[str, str] = {}
 
     async def prepare(running: program.Program) -> None:
-        await seed.seed(running.runtime)
         tokens.update(await seed.demo_tokens(running.runtime))
 
     async def started(base_url: str) -> None:
@@ -309,7 +308,7 @@ def show_welcome(base_url: str, tokens: dict[str, str], settings: Settings) -> N
     console.rule("[bold]Hutong[/]")
     console.print(table)
     console.print("\nDemo tokens, for an [bold]Authorization: Bearer[/] header:")
-    for view in ("consumer", "merchant", "rider", "admin", "partner"):
+    for view in ("consumer", "merchant", "rider", "admin", "partner", "device"):
         console.print(f"[bold]{view}[/]")
         console.print(tokens[view], soft_wrap=True, style="dim", highlight=False)
     console.print("\nStop with Ctrl-C.", highlight=False)

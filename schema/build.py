@@ -11,7 +11,17 @@ from itertools import chain
 from typing import Any, Final, cast
 
 import strawberry
-from graphql import GraphQLInterfaceType, GraphQLObjectType, GraphQLSchema, GraphQLUnionType
+from graphql import (
+    GraphQLArgument,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    Undefined,
+)
 from strawberry.tools import merge_types
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
@@ -79,8 +89,21 @@ def assemble(
             kind.resolve_type = _type_name
         elif isinstance(kind, GraphQLObjectType):
             kind.is_type_of = None
+        _forget_null_defaults(kind)
     _check_views(schema)
     return schema
+
+
+def _forget_null_defaults(kind: GraphQLNamedType) -> None:
+    """Leave out ``= null``: to our resolvers a value that is left out is None already, and the contract is shorter."""
+    values: list[GraphQLArgument | GraphQLInputField] = []
+    if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):
+        values += [argument for field in kind.fields.values() for argument in field.args.values()]
+    elif isinstance(kind, GraphQLInputObjectType):
+        values += kind.fields.values()
+    for value in values:
+        if value.default_value is None:
+            value.default_value = Undefined
 
 
 @cache

@@ -244,7 +244,7 @@ async def _insert_store(unit: Unit, store: StoreRecord, search: textsearch.Index
         "status": store.status.value,
         "hours": orjson.dumps(to_json(store.hours)).decode(),
         "services": orjson.dumps(store.offered).decode(),
-        "tag_ids": orjson.dumps(store.tag_ids).decode(),
+        "tag_ids": orjson.dumps(store.tag_ids, default=str).decode(),  # asyncpg has a UUID class of its own
         "delivery_radius_m": store.delivery_radius_m,
         "delivery_area": orjson.dumps(area).decode() if area else None,
         "minimum_order": store.minimum_order,
