@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,7 +64,7 @@ def make_clock(settings: Settings) -> Clock:
 
 
 @asynccontextmanager
-async def database_url(settings: Settings) -> AsyncIterator[str]:
+async def database_url(settings: Settings) -> AsyncGenerator[str]:
     """URL of the database to use; without one in ``settings``, of an embedded one that runs meanwhile."""
     if settings.database_url is not None:
         yield settings.database_url
@@ -80,7 +80,7 @@ async def database_url(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, tails: bool = False) -> AsyncIterator[tuple[Runtime, FeedTails | None]]:
+async def open_runtime(settings: Settings, tails: bool = False) -> AsyncGenerator[tuple[Runtime, FeedTails | None]]:
     """The ports of the program on a migrated database: all that services, jobs and the operator's commands need.
 
     With ``tails`` also what subscriptions follow feeds by.
@@ -199,7 +199,7 @@ class Program:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Program]:
+async def running(settings: Settings) -> AsyncGenerator[Program]:
     """The whole program, from its database to its job runner."""
     async with AsyncExitStack() as stack:
         runtime, tails = await stack.enter_async_context(open_runtime(settings, tails=True))
@@ -233,7 +233,7 @@ def create_app(settings: Settings, prepare: Callable[[Program], Awaitable[None]]
     """
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with running(settings) as program:
             app.state.program = program
             if prepare is not None:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Final
 from uuid import UUID
 
+from auth import changes
 from auth.keys import SigningKeys
 from auth.principals import ANONYMOUS, Held, Principal, PrincipalKind, View
 from auth.tokens import Claims, Reason, Unauthenticated, Verifier
@@ -49,7 +50,7 @@ class Authenticator:
     def __init__(self, database: Database, keys: SigningKeys) -> None:
         self._database = database
         self._verifier = Verifier(keys)
-        self._recent: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._recent: OrderedDict[str, tuple[float, int, Principal]] = OrderedDict()
 
     async def principal(self, token: str | None, view: View | None = None) -> Principal:
         """The caller behind ``token``, with the grants as they are now (at most a second old); ANONYMOUS without one.
@@ -62,11 +63,12 @@ class Authenticator:
         claims = self._verifier.verify(token, view)
         now = time.monotonic()
         recent = self._recent.get(token)
-        if recent is not None and now < recent[0]:
-            return recent[1]
+        revision = changes.revision()
+        if recent is not None and now < recent[0] and recent[1] == revision:
+            return recent[2]
         principal = await (self._person(claims) if claims.view in PERSON_VIEWS else self._client(claims))
         self._recent.pop(token, None)
-        self._recent[token] = (now + REMEMBERED_FOR, principal)
+        self._recent[token] = (now + REMEMBERED_FOR, revision, principal)
         # Oldest first, and all live equally long: what is over is at the front.
         while self._recent and next(iter(self._recent.values()))[0] <= now:
             self._recent.popitem(last=False)

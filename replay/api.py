@@ -145,7 +145,8 @@ class Api:
                 status = response.status
         except TimeoutError:
             raise CallFailed(operation.name, "timed out") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            # aiohttp says RuntimeError when the day is over and the pool closed.
             raise CallFailed(operation.name, f"no connection: {error}") from error
         self.calls += 1
         self.latencies[operation.name].append(time.perf_counter() - began)
@@ -231,7 +232,7 @@ class Api:
 def _result(operation: Operation, status: int, answer: Any) -> Any:
     errors = answer.get("errors")
     if errors:
-        extensions = errors[0].get("extensions") or {}
+        extensions: dict[str, Any] = errors[0].get("extensions") or {}
         code = str(extensions.get("code", ""))
         if code in BUSY_CODES or status == 429:
             return float(extensions.get("retryAfterSeconds") or 0.5)

@@ -33,7 +33,7 @@ from replay.world import Choices, World
 
 GENERATED: Final = "generated:"
 ADMIN_TOKEN: Final = "HUTONG_REPLAY_ADMIN_TOKEN"
-ADMIN_PHONE: Final = "+8613800000004"
+ADMIN_PHONE: Final = "+8613800000001"
 """The admin of a sandbox city, who signs in by a one-time code like everybody."""
 
 

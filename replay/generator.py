@@ -104,9 +104,7 @@ def _orders(
     return [OrderPlan(f"o{i + 1}", x, y, placed, shop, ready) for i, (placed, x, y, shop, ready) in enumerate(made)]
 
 
-def _home(
-    random: Random, homes: Sequence[tuple[float, float, float]], restaurant: Restaurant
-) -> tuple[float, float]:
+def _home(random: Random, homes: Sequence[tuple[float, float, float]], restaurant: Restaurant) -> tuple[float, float]:
     """Where a customer of the restaurant lives: in a quarter, within reach; nearer ones order more often."""
     for _ in range(50):
         x, y = _near(random, random.choice(homes), 1.5)

@@ -58,10 +58,10 @@ CITIES = _operation("query Cities { cities { id slug name timezone center { lati
 CLOCK = _operation("query Clock { clock { now speed } }")
 REGISTER_MERCHANT = _mutation("registerMerchant", "input: RegisterMerchantInput!", "Merchant", "id")
 REGISTER_RIDER = _mutation("registerRider", "input: RegisterRiderInput!", "Rider", "id")
-CITY_RIDERS = _operation("""query CityRiders($city: ID!, $after: String) {
-    city(id: $city) { riders(first: 100, after: $after) { nodes { id phone } pageInfo { hasNextPage endCursor } } } }""")
-CITY_STORES = _operation("""query CityStores($city: ID!, $after: String) {
-    city(id: $city) { stores(first: 100, after: $after) { nodes { id phone } pageInfo { hasNextPage endCursor } } } }""")
+CITY_RIDERS = _operation("""query CityRiders($city: ID!, $after: String) { city(id: $city) {
+    riders(first: 100, after: $after) { nodes { id phone } pageInfo { hasNextPage endCursor } } } }""")
+CITY_STORES = _operation("""query CityStores($city: ID!, $after: String) { city(id: $city) {
+    stores(first: 100, after: $after) { nodes { id phone } pageInfo { hasNextPage endCursor } } } }""")
 CITY_OVERVIEW = _operation("""query CityOverview($city: ID!) { city(id: $city) {
     overview { at activeOrders ordersByState { state count } ridersOnline ridersBusy deliveriesWaiting } } }""")
 ORDER_TRUTH = _operation("""query OrderTruth($order: ID!, $after: String) { order(id: $order) {
@@ -119,9 +119,7 @@ ACCEPT_OFFER = _mutation("acceptOffer", "delivery: ID!", "Delivery", "id state o
 DECLINE_OFFER = _mutation("declineOffer", "delivery: ID!", "Delivery", "id state offer { rider { id } }")
 ARRIVE_AT_STORE = _mutation("arriveAtStore", "delivery: ID!", "Delivery", "id state")
 PICK_UP = _mutation("pickUpDelivery", "delivery: ID!", "Delivery", "id state")
-COMPLETE = _mutation(
-    "completeDelivery", "delivery: ID!", "Delivery", "id state rider { currentTask { id state } }"
-)
+COMPLETE = _mutation("completeDelivery", "delivery: ID!", "Delivery", "id state rider { currentTask { id state } }")
 RIDER_TASKS = _operation("""subscription RiderTasks($after: String) { riderTasks(after: $after) {
     cursor kind type reset { reason } tasks { id state
     pickup { latitude longitude } dropoff { latitude longitude } rider { id } order { id version state } } } }""")

@@ -46,15 +46,17 @@ def page(report: Report) -> str:
         if report.good
         else f'<span class="bad">{len(report.problems)} problems</span>'
     )
+    doors = histogram(report.click_to_door_histogram, report.click_to_door)
+    waits = histogram(report.ready_to_pickup_histogram, report.ready_to_pickup)
     cards = [
         _card("Orders by outcome", outcomes(report)),
         _card("Orders per hour", hours(report), legend=(("placed", "--a"), ("delivered", "--b"))),
-        _card(_titled("Click to door, minutes", report.click_to_door), histogram(report.click_to_door_histogram, report.click_to_door)),
-        _card(_titled("Ready to pickup, minutes", report.ready_to_pickup), histogram(report.ready_to_pickup_histogram, report.ready_to_pickup)),
+        _card(_titled("Click to door, minutes", report.click_to_door), doors),
+        _card(_titled("Ready to pickup, minutes", report.ready_to_pickup), waits),
         _card("Riders over the day", riders(report), legend=(("on duty", "--a"), ("busy", "--b")), wide=True),
         _card("Subscribers", feeds(report), wide=True),
         _card("API latency", latencies(report), wide=True),
-    ]  # fmt: skip
+    ]
     if report.problems:
         items = "".join(f"<li>{escape(problem)}</li>" for problem in report.problems)
         cards.insert(0, _card("Problems", f'<ul class="bad">{items}</ul>', wide=True))
@@ -71,8 +73,7 @@ def page(report: Report) -> str:
 
 def tiles(report: Report) -> str:
     """The figures to see first."""
-    lossless = [v for v in report.feeds.values()]
-    wrong = sum(v.lost + v.duplicated + v.reordered + v.wrong for v in lossless)
+    wrong = sum(v.lost + v.duplicated + v.reordered + v.wrong for v in report.feeds.values())
     shown = [
         (f"{report.outcomes['delivered']}", "delivered"),
         (f"{report.outcomes['cancelled']}", "cancelled and refunded"),
@@ -95,7 +96,9 @@ def tiles(report: Report) -> str:
             (f"{report.usage.client_cpu / max(report.playing_seconds, 1e-9):.0%}", "client CPU"),
             (f"{report.usage.server_rss / 2**20:.0f} MiB", "server RSS at most"),
         ]
-    return "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in shown)
+    return "".join(
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in shown
+    )
 
 
 def outcomes(report: Report) -> str:
@@ -165,7 +168,7 @@ def riders(report: Report) -> str:
     step = (width - LEFT) / len(series)
     parts = [_axis(top, width)]
     for column, colour in ((1, "--a"), (2, "--b")):
-        points = [(LEFT, HEIGHT - BOTTOM)]
+        points: list[tuple[float, float]] = [(LEFT, HEIGHT - BOTTOM)]
         for i, row in enumerate(series):
             y = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * row[column] / top
             points += [(LEFT + i * step, y), (LEFT + (i + 1) * step, y)]
@@ -185,8 +188,8 @@ def feeds(report: Report) -> str:
         [kind, v.feeds, v.owed, v.received, v.lost, v.duplicated, v.reordered, v.wrong, v.resumed, v.read_again]
         for kind, v in report.feeds.items()
     ]
-    heads = ["feed", "subscribers", "owed", "received", "lost", "repeated", "reordered", "wrong", "resumed", "read again"]
-    return _table(heads, [[str(cell) for cell in row] for row in rows])
+    heads = "feed,subscribers,owed,received,lost,repeated,reordered,wrong,resumed,read again"
+    return _table(heads.split(","), [[str(cell) for cell in row] for row in rows])
 
 
 def latencies(report: Report) -> str:
@@ -196,9 +199,7 @@ def latencies(report: Report) -> str:
 
 
 def _card(title: str, body: str, *, legend: Sequence[tuple[str, str]] = (), wide: bool = False) -> str:
-    keys = "".join(
-        f'<i class="dot" style="background:var({colour})"></i>{escape(name)}' for name, colour in legend
-    )
+    keys = "".join(f'<i class="dot" style="background:var({colour})"></i>{escape(name)}' for name, colour in legend)
     below = f'<p class="legend">{keys}</p>' if keys else ""
     return f'<section class="card{" wide" if wide else ""}"><h2>{escape(title)}</h2>{body}{below}</section>'
 

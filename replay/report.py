@@ -288,7 +288,7 @@ def show(report: Report, console: Console) -> None:
     """Print the report."""
     console.print()
     console.rule(f"[bold]{report.day}[/] at speed {report.speed}")
-    done = Table("orders", "delivered", "cancelled + refunded", "failed", "whole orders/s", "playing", "setup", "checking")
+    done = Table("orders", "delivered", "cancelled + refunded", "failed", "orders/s", "playing", "setup", "checking")
     done.add_row(
         str(report.orders),
         str(report.outcomes["delivered"]),
@@ -309,7 +309,7 @@ def show(report: Report, console: Console) -> None:
         f"{report.rider_utilisation:.0%}, cost per order {_number(report.cost_per_order)}, offers {report.offers} "
         f"({report.offers_declined} declined, {report.offers_missed} missed)"
     )
-    feeds = Table("feed", "subscribers", "owed", "received", "lost", "dup", "reordered", "wrong", "resumed", "read again")
+    feeds = Table("feed", "subscribers", "owed", "received", "lost", "dup", "disorder", "wrong", "resumed", "again")
     for kind, v in report.feeds.items():
         figures = (v.feeds, v.owed, v.received, v.lost, v.duplicated, v.reordered, v.wrong, v.resumed, v.read_again)
         feeds.add_row(kind, *(str(n) for n in figures), style=None if v.good else "red")

@@ -20,6 +20,8 @@ from replay.town import RiderPerson
 
 BATCH_MINUTES: Final = 8
 """A phone collects positions for this long before it reports them."""
+MOST_FAREWELLS: Final = 30
+"""How often a rider asks to go offline while ever new offers come in."""
 GONE: Final = frozenset({"CANCELLED", "SEARCHING", "DELIVERED"})
 
 Place = tuple[float, float]
@@ -36,6 +38,7 @@ class Job:
     run: OrderRun | None
     order_state: str = ""
     gone: bool = False
+    accepted: bool = False
     since: float = 0.0
     activity: Activity | None = None
 
@@ -53,6 +56,7 @@ class Rider:
         self._free_at = plan.on
         self._jobs: dict[str, Job] = {}
         self.online = False
+        self._leaving = False
         self._offline_since: float | None = None
         self._shift_over = False
         self._last_fix = 0.0
@@ -78,25 +82,33 @@ class Rider:
         stage = self._stage
         await activity.until(self.run.on, strict=True)
         here = stage.town.plane.point(*self._at)
-        answer = await stage.api.call(
-            operations.GO_ONLINE, self._session, urgent=True, location=_point(here)
-        )
+        answer = await stage.api.call(operations.GO_ONLINE, self._session, urgent=True, location=_point(here))
         self.online = True
         # The server noted its own time just before it answered; fixes must be newer.
         self._last_fix = stage.api.domain_time() + 0.02
         await self._expect_task(answer["currentTask"], activity.at)
         await activity.until(self.run.off, strict=True)
         self._shift_over = True
-        if not self.busy:
-            await self._go_offline()
+        await self._leave()
 
-    async def _go_offline(self) -> None:
-        answer = await self._stage.try_call(operations.GO_OFFLINE, self._session)
-        if not isinstance(answer, Refused):
-            self.online = False
-            self._offline_since = time.monotonic()
-        elif answer.code != "RIDER_BUSY":
-            self._stage.trouble(str(answer))
+    async def _leave(self) -> None:
+        """Go offline unless something is being carried. Offers that come meanwhile are left to others."""
+        if self._leaving or not self.online or any(job.accepted and not job.gone for job in self._jobs.values()):
+            return
+        self._leaving = True
+        try:
+            answer: Any = None
+            for _ in range(MOST_FAREWELLS):
+                answer = await self._stage.try_call(operations.GO_OFFLINE, self._session)
+                if not isinstance(answer, Refused):
+                    self.online = False
+                    self._offline_since = time.monotonic()
+                    return
+                if answer.code != "RIDER_BUSY":
+                    break
+            self._stage.trouble(f"could not go offline: {answer}")
+        finally:
+            self._leaving = False
 
     async def _expect_task(self, task: dict[str, Any] | None, at: float) -> None:
         if task is not None and task["state"] == "OFFERED":
@@ -159,6 +171,7 @@ class Rider:
         if self._shift_over or not self.online:
             await self._decline(activity, job)
             return
+        job.accepted = True
         answer = await stage.try_call(operations.ACCEPT_OFFER, self._session, delivery=job.delivery)
         if isinstance(answer, Refused):
             self.run.missed += 1
@@ -175,6 +188,11 @@ class Rider:
     async def _decline(self, activity: Activity, job: Job) -> None:
         stage = self._stage
         job.gone = True
+        if self.online:
+            # Going offline declines what is offered, and nothing else can be offered in between.
+            self.run.declined += 1
+            await self._leave()
+            return
         answer = await stage.try_call(operations.DECLINE_OFFER, self._session, delivery=job.delivery)
         if isinstance(answer, Refused):
             return  # gone already: going offline declines as well
@@ -182,7 +200,6 @@ class Rider:
         if answer["state"] == "OFFERED" and answer["offer"] is not None:
             rider = answer["offer"]["rider"]["id"]
             await stage.owed(("offer", rider, job.delivery), activity.at, "an offer by its rider", job.run)
-        await self._go_offline()
 
     async def _to_store(self, activity: Activity, job: Job) -> None:
         stage, parameters = self._stage, self._stage.day.parameters
@@ -241,8 +258,8 @@ class Rider:
         await self._expect_task(None if rider is None else rider["currentTask"], drop)
         # Time must not pass before the consumer knows, who would otherwise give up on food that is there.
         await stage.owed(("delivered", job.order), drop, "a delivery by its consumer", run)
-        if self._shift_over and self.online and not self.busy:
-            await self._go_offline()
+        if self._shift_over:
+            await self._leave()
         return None
 
     def _give_up(self, activity: Activity, job: Job) -> None:

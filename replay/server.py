@@ -132,10 +132,11 @@ class OwnServer:
             "HUTONG_SANDBOX": "true",
             **self._environment,
         }
+        root = Path(__file__).parent.parent.absolute()
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "cli", "run", "--no-demo", "--port", str(port), "--speed", f"{self._speed:g}",
-                cwd=Path(__file__).resolve().parent.parent,
+                cwd=root,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

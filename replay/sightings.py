@@ -28,7 +28,7 @@ class Sightings:
             awaited[0].set_result(None)
         return awaited[1]
 
-    async def expect(self, key: Hashable, at: float, timeout: float) -> bool:
+    async def expect(self, key: Hashable, at: float, within: float) -> bool:
         """Wait until ``key``, caused at simulated minute ``at``, has been seen; False when it was not in time."""
         if key in self._seen:
             return True
@@ -36,7 +36,7 @@ class Sightings:
         if entry is None:
             entry = self._awaited[key] = (asyncio.get_running_loop().create_future(), at)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await asyncio.shield(entry[0])
         except TimeoutError:
             self._awaited.pop(key, None)

@@ -230,6 +230,7 @@ class Socket:
 
 
 def _words(errors: Any) -> str:
-    first = errors[0] if errors else {}
-    code = (first.get("extensions") or {}).get("code", "")
+    first: dict[str, Any] = errors[0] if errors else {}
+    extensions: dict[str, Any] = first.get("extensions") or {}
+    code = extensions.get("code", "")
     return f"{code} {first.get('message', '')}".strip()[:160]

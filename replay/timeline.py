@@ -99,9 +99,7 @@ class Timeline:
     :param window: minutes by which strict events may; 0 keeps their order exactly.
     """
 
-    def __init__(
-        self, start: float, *, pace: float | None = None, lookahead: float = 6.0, window: float = 0.0
-    ) -> None:
+    def __init__(self, start: float, *, pace: float | None = None, lookahead: float = 6.0, window: float = 0.0) -> None:
         self.start = start
         self.pace = pace
         self.lag = Lag()

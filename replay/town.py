@@ -74,8 +74,8 @@ class Town:
 
 
 def new_run() -> int:
-    """A number for a run whose people shall be new: five digits, random."""
-    return int.from_bytes(os.urandom(4)) % 100_000
+    """A number for a run whose people shall be new, random; from 80000 on the demo's own people have their phones."""
+    return int.from_bytes(os.urandom(4)) % 80_000
 
 
 def phone(run: int, index: int) -> str:
@@ -125,13 +125,14 @@ class Builder:
             self._known_stores = await self._phones(operations.CITY_STORES, "stores", city)
             self._known_riders = await self._phones(operations.CITY_RIDERS, "riders", city)
         radius = min(50_000, math.ceil(self._day.longest_trip * 1.05) + 500)
-        steps = [
-            ("stores", [lambda i=i, r=r: self._shop(town, i, r, radius) for i, r in enumerate(self._day.restaurants)]),
-            ("riders", [lambda i=i, c=c: self._rider(town, i, c) for i, c in enumerate(self._day.couriers)]),
-            ("consumers", [lambda i=i: self._buyer(town, i) for i in range(self._buyers)]),
-        ]
-        for what, jobs in steps:
-            await _all(jobs, lambda done, what=what, n=len(jobs): progress and progress(what, done, n))
+
+        async def each(what: str, count: int, make: Callable[[int], Awaitable[None]]) -> None:
+            await _all(count, make, lambda done: progress(what, done, count) if progress else None)
+
+        restaurants, couriers = self._day.restaurants, self._day.couriers
+        await each("stores", len(restaurants), lambda i: self._shop(town, i, restaurants[i], radius))
+        await each("riders", len(couriers), lambda i: self._rider(town, i, couriers[i]))
+        await each("consumers", self._buyers, lambda i: self._buyer(town, i))
         return town
 
     async def _phones(self, operation: operations.Operation, connection: str, city: str) -> dict[str, str]:
@@ -232,16 +233,16 @@ def _dishes(item: dict[str, Any]) -> list[Dish]:
 
 
 async def _all(
-    jobs: list[Callable[[], Awaitable[None]]], progress: Callable[[int], object], parallel: int = 16
+    count: int, make: Callable[[int], Awaitable[None]], progress: Callable[[int], object], parallel: int = 16
 ) -> None:
-    """Run the jobs, at most ``parallel`` at once; the first error ends all."""
-    waiting = iter(jobs)
+    """Make the first ``count``, at most ``parallel`` at once; the first error ends all."""
+    waiting = iter(range(count))
     done = 0
 
     async def work() -> None:
         nonlocal done
-        for job in waiting:
-            await job()
+        for index in waiting:
+            await make(index)
             done += 1
             progress(done)
 

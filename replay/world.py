@@ -65,9 +65,7 @@ class World:
 
     def __init__(self, api: Api, day: Day, town: Town, run: str, choices: Choices) -> None:
         self._choices = choices
-        self.timeline = Timeline(
-            day.start, pace=choices.pace, lookahead=choices.lookahead, window=choices.window
-        )
+        self.timeline = Timeline(day.start, pace=choices.pace, lookahead=choices.lookahead, window=choices.window)
         drops = Drops(choices.seed, choices.drop_share, choices.most_drops)
         self.stage = Stage(api, day, town, self.timeline, drops, run)
         self.stage.random = Random(f"world:{choices.seed}")
@@ -179,9 +177,7 @@ class World:
         events: list[tuple[int, str]] = []
         after: str | None = None
         while True:
-            order = await self.stage.api.call(
-                operations.ORDER_TRUTH, self.stage.town.admin, order=run.id, after=after
-            )
+            order = await self.stage.api.call(operations.ORDER_TRUTH, self.stage.town.admin, order=run.id, after=after)
             page = order["events"]
             events.extend((event["version"], event["type"]) for event in page["nodes"])
             if not page["pageInfo"]["hasNextPage"]:
@@ -201,7 +197,8 @@ class World:
         """What the players believe must be what the server says."""
         wanted = {Outcome.DELIVERED: "COMPLETED", Outcome.CANCELLED: "CANCELLED"}
         for run in self.stage.tally.orders:
-            if run.id is not None and run.outcome in wanted and truth.states[run.id] != wanted[run.outcome]:
+            state = None if run.outcome is None else wanted.get(run.outcome)
+            if run.id is not None and state is not None and truth.states[run.id] != state:
                 self.stage.tally.fail(f"an order {run.outcome} is {truth.states[run.id]} for the server")
 
     async def _caught_up(self, truth: Truth) -> None:

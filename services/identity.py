@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from auth import changes
 from auth.authenticate import PERSON_VIEWS
 from auth.principals import Principal, View
 from auth.tokens import hash_secret, issue
@@ -245,6 +246,7 @@ async def _end(runtime: Runtime, session_id: UUID, reason: str) -> None:
         wall_now(),
         reason,
     )
+    changes.announce()
 
 
 async def sign_out(runtime: Runtime, principal: Principal) -> SignedOut:
@@ -279,6 +281,7 @@ async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, 
             phone,
             unit.now,
         )
+    changes.announce()
     return (await riders_by_ids(runtime, [rider_id]))[rider_id]
 
 
@@ -324,6 +327,7 @@ async def grant_store_role(
     async with transaction(runtime) as unit:
         person_id = await ensure_person(unit, phone, None)
         grant_id = await _grant(unit, person_id, role, store_id, None)
+    changes.announce()
     return await Grant.get(id=grant_id)
 
 
@@ -354,6 +358,7 @@ async def revoke_grant(runtime: Runtime, principal: Principal, grant_id: UUID) -
         await unit.sql.execute(
             'UPDATE "grant" SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL', grant_id, unit.now
         )
+    changes.announce()
     return await Grant.get(id=grant_id)
 
 

@@ -6,6 +6,7 @@ the same and may see the same belongs here, behind the same method.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final, cast
@@ -25,16 +26,24 @@ class Hub:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._mutations: set[asyncio.Task[dict[str, Any]]] = set()
 
     async def answers(self, operation: Operation, context: Context) -> AsyncGenerator[bytes, None]:
         """JSON of each answer: one of a query or mutation, one per event of a subscription.
 
+        A mutation that has begun goes on to its end when nobody waits for its answer any more, as over HTTP.
         Raises Refused when the source says no, and Interrupted when a subscription fails for a reason of ours. An
         event of which nothing could be read counts as such a failure: a client that was given it as an answer could
         not ask for it again, one that comes back with its last cursor gets it.
         """
         if operation.kind is not OperationType.SUBSCRIPTION:
-            yield orjson.dumps(await self._gateway.execute(operation, context))
+            work = self._gateway.execute(operation, context)
+            if operation.kind is OperationType.MUTATION:
+                running = asyncio.create_task(work)
+                self._mutations.add(running)
+                running.add_done_callback(self._mutations.discard)
+                work = asyncio.shield(running)
+            yield orjson.dumps(await work)
             return
         source = cast(AsyncGenerator[dict[str, Any], None], self._gateway.subscribe(operation, context))
         async with aclosing(source) as answers:
@@ -44,3 +53,8 @@ class Hub:
                         if error["extensions"]["code"] in _OURS:
                             raise Interrupted(error["extensions"].get("errorId", ""))
                 yield orjson.dumps(answer)
+
+    async def finish(self) -> None:
+        """Wait for the mutations that are still running."""
+        if self._mutations:
+            await asyncio.wait(self._mutations)

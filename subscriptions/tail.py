@@ -16,10 +16,9 @@ A signal is only a reason to read. The head check finds what lost signals would 
 from __future__ import annotations
 
 import asyncio
-import random
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -29,6 +28,7 @@ from core.clock import Clock
 from models.database import UNAVAILABLE, Database
 from subscriptions import feeds
 from subscriptions.feeds import KINDS, Cursor, Event, Page, Signal
+from subscriptions.reader import LogReader, backoff
 from subscriptions.updates import FeedReset, ResetReason, Update, UpdateKind
 
 T = TypeVar("T")
@@ -39,10 +39,7 @@ log = logs.get(__name__)
 
 QUEUE: Final = 1000
 """Events that may wait for one watcher in memory; one that is further behind reads the log."""
-_BATCH: Final = 100
-_READ_TIMEOUT: Final = 15.0
-_FIRST_DELAY: Final = 0.05
-_LONGEST_DELAY: Final = 5.0
+_CHECK_TIMEOUT: Final = 15.0
 _REFRESH: Final = 10.0
 """Seconds after which the state of an unlogged feed is read again even if no signal came."""
 _NO_EVENTS: Final = 2**62
@@ -201,66 +198,6 @@ class _Tail:
         self._advance()
 
 
-class _LogReader:
-    """All reading of the log by this process: one statement at a time, for everybody who asks meanwhile.
-
-    While the database is away it tries again, and those who asked wait.
-    """
-
-    def __init__(self, database: Database, seen: Callable[[str, Page], None]) -> None:
-        self._database = database
-        self._seen = seen
-        self._asked: dict[tuple[str, int], list[Callable[[Page], None]]] = {}
-        self._work = asyncio.Event()
-
-    def ask(self, feed: str, after: int, answer: Callable[[Page], None]) -> None:
-        """Have ``answer`` called with what follows ``after`` in ``feed``."""
-        self._asked.setdefault((feed, after), []).append(answer)
-        self._work.set()
-
-    async def read(self, feed: str, after: int) -> Page:
-        """What follows ``after`` in ``feed``."""
-        future: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-
-        def answer(page: Page) -> None:
-            if not future.done():
-                future.set_result(page)
-
-        self.ask(feed, after, answer)
-        return await future
-
-    async def run(self) -> None:
-        while True:
-            await self._work.wait()
-            batch = {key: self._asked.pop(key) for key in list(self._asked)[:_BATCH]}
-            if not self._asked:
-                self._work.clear()
-            pages = await self._pages(list(batch))
-            for (feed, after), answers in batch.items():
-                page = pages[feed, after]
-                self._seen(feed, page)
-                for answer in answers:
-                    answer(page)
-
-    async def _pages(self, positions: list[tuple[str, int]]) -> dict[tuple[str, int], Page]:
-        for delay in backoff():
-            try:
-                async with asyncio.timeout(_READ_TIMEOUT):
-                    return await feeds.read_pages(self._database, positions)
-            except Exception as error:
-                log.warning("feeds.unreadable", error=repr(error), retry_in=delay)
-                await asyncio.sleep(delay)
-        raise AssertionError
-
-
-def backoff() -> Iterator[float]:
-    """Seconds to wait before each further try, without end."""
-    delay = _FIRST_DELAY
-    while True:
-        yield delay * random.uniform(0.5, 1)
-        delay = min(delay * 2, _LONGEST_DELAY)
-
-
 class FeedTails:
     """Follows the feeds that somebody in this process watches; a feed that nobody watches costs nothing.
 
@@ -271,7 +208,7 @@ class FeedTails:
         self._database = database
         self._clock = clock
         self._head_check = head_check.total_seconds()
-        self._reader = _LogReader(database, self._seen)
+        self._reader = LogReader(database, self._seen)
         self._tails: dict[str, _Tail] = {}
         self._check_now = asyncio.Event()
         self._epoch = ""
@@ -469,7 +406,7 @@ class FeedTails:
             if not names:
                 continue
             try:
-                async with asyncio.timeout(_READ_TIMEOUT):
+                async with asyncio.timeout(_CHECK_TIMEOUT):
                     tops = await feeds.tops(self._database, names)
                 tries = backoff()
             except Exception as error:

@@ -1,19 +1,4 @@
-"""GraphQL over WebSocket: the server side of the ``graphql-transport-ws`` subprotocol.
-
-Its codes and messages are those of the protocol (PROTOCOL.md of the npm package ``graphql-ws``). Besides these a
-socket is closed with:
-
-====  =======================================================================================================
-1009  a message is too long
-1012  ``service restart``: this process is about to end; connect again, another one answers
-1013  ``try again later``: something of ours failed; connect again with the last cursor
-4290  ``resume``: the peer takes its messages too slowly; connect again with the last cursor
-4291  ``silent``: the peer answers no pings
-4403  ``token expired``, ``token invalid``, ``session revoked``, ``grant revoked``, ``another subject``
-====  =======================================================================================================
-
-``connection_init`` may carry ``{"authorization": "Bearer …"}`` or ``{"token": …}``, and ``locale``; without them the
-headers of the handshake count. A ``ping`` with a new authorization prolongs the socket for the same caller.
+"""GraphQL over WebSocket: the endpoint and its open sockets.
 
 There is no queue per socket: an operation waits until the connection takes its message. What it follows is told
 nothing meanwhile: newest-value feeds skip, and lossless ones are read from the log when it goes on.
@@ -24,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 from typing import Any, Final, cast
 
-import orjson
 import structlog
 from prometheus_client import Counter, Gauge
 from starlette.datastructures import Headers
@@ -44,52 +26,41 @@ from core import logs
 from gateway import metrics
 from gateway.execution import Gateway, Interrupted, OperationRequest
 from gateway.refusals import INTERNAL, Refused
-from gateway.requests import Origins, bearer, locale_of, parse_request, request_id_of
+from gateway.requests import Origins, bearer, locale_of, request_id_of
 from resolvers.context import Context
 from services.runtime import Runtime
 from subscriptions.hub import Hub
+from subscriptions.protocol import (
+    ACK,
+    PING,
+    PONG,
+    REASONS,
+    SUBPROTOCOL,
+    Close,
+    Closing,
+    close_message,
+    error_message,
+    has_credentials,
+    id_of,
+    message_of,
+    payload_of,
+    refusal,
+    request_of,
+    same_caller,
+    to_json,
+    token_of,
+)
 from subscriptions.tail import FeedTails
 
 log = logs.get(__name__)
 
-SUBPROTOCOL: Final = "graphql-transport-ws"
-_LONGEST_REASON: Final = 123
 _GOODBYE: Final = 1.0
 """Seconds that a peer has to take the close frame."""
 _DRAIN_PACE: Final = 0.02
 """Seconds between two sockets when a few are drained; many share the window."""
-_PING: Final = '{"type":"ping"}'
-_PONG: Final = '{"type":"pong"}'
-_ACK: Final = '{"type":"connection_ack"}'
-
 SOCKETS: Final = Gauge("hutong_sockets", "Open WebSockets.", registry=metrics.REGISTRY)
 OPERATIONS: Final = Gauge("hutong_socket_operations", "Operations running on WebSockets.", registry=metrics.REGISTRY)
 CLOSED: Final = Counter("hutong_sockets_closed_total", "WebSockets closed by us.", ["code"], registry=metrics.REGISTRY)
-
-
-class Close(IntEnum):
-    """Codes that this server closes with."""
-
-    TOO_BIG = 1009
-    RESTART = 1012
-    TRY_LATER = 1013
-    RESUME = 4290
-    SILENT = 4291
-    BAD_REQUEST = 4400
-    UNAUTHORIZED = 4401
-    FORBIDDEN = 4403
-    SUBPROTOCOL = 4406
-    INIT_TIMEOUT = 4408
-    SUBSCRIBER_EXISTS = 4409
-    TOO_MANY_INITS = 4429
-
-
-_REASONS: Final = {
-    Reason.EXPIRED: "token expired",
-    Reason.INVALID: "token invalid",
-    Reason.WRONG_AUDIENCE: "token invalid",
-    Reason.REVOKED: "session revoked",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +82,6 @@ class Limits:
     operations: int = 100
     message: int = 1_000_000
     """Characters of one message."""
-
-
-class _Closing(Exception):
-    """The socket is to be closed."""
-
-    def __init__(self, code: Close, reason: str) -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
 
 
 class GraphQLSockets:
@@ -169,7 +131,7 @@ class GraphQLSockets:
             return
         if SUBPROTOCOL not in scope["subprotocols"]:
             await send({"type": "websocket.accept"})
-            await send(_close_message(Close.SUBPROTOCOL, "Subprotocol not acceptable"))
+            await send(close_message(Close.SUBPROTOCOL, "Subprotocol not acceptable"))
             return
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._tend()), asyncio.create_task(self._recheck())]
@@ -208,6 +170,7 @@ class GraphQLSockets:
         for socket in list(self._open):
             socket.end(Close.RESTART, "service restart")
         await self._gone()
+        await self.hub.finish()
 
     async def _gone(self) -> None:
         running = [socket.task for socket in self._open]
@@ -253,7 +216,7 @@ class _Socket:
         self._next_ping = now + self._limits.keep_alive * random.uniform(0.5, 1)
         self._sending = 0
         self._initialised = self._acknowledged = False
-        self._closing: _Closing | None = None
+        self._closing: Closing | None = None
         self._over = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.operations: dict[str, asyncio.Task[None]] = {}
@@ -272,7 +235,7 @@ class _Socket:
                         break
                     self._heard = self._loop.time()
                     await self._handle(message.get("text"))
-            except _Closing as closing:
+            except Closing as closing:
                 self._closing = self._closing or closing
             except asyncio.CancelledError:
                 # Only one of the cancellations is from end(); any other is not ours to swallow.
@@ -292,7 +255,7 @@ class _Socket:
     def end(self, code: Close, reason: str) -> None:
         """Close the socket, from anywhere."""
         if self._closing is None and not self._over:
-            self._closing = _Closing(code, reason)
+            self._closing = Closing(code, reason)
             self.task.cancel()
 
     def tend(self, now: float, wall: float) -> None:
@@ -302,7 +265,7 @@ class _Socket:
         if not self._initialised and now - self._opened > limits.init:
             self.end(Close.INIT_TIMEOUT, "Connection initialisation timeout")
         elif expires_at is not None and wall >= expires_at:
-            self.end(Close.FORBIDDEN, _REASONS[Reason.EXPIRED])
+            self.end(Close.FORBIDDEN, REASONS[Reason.EXPIRED])
         elif self._sending and now - self._taken > limits.stall:
             self.end(Close.RESUME, "resume")
         elif now - self._heard > limits.silence:
@@ -310,7 +273,7 @@ class _Socket:
         elif self._acknowledged and now >= self._next_ping:
             self._next_ping = now + limits.keep_alive
             if not self._sending:
-                self._start(self._send(_PING))
+                self._start(self._send(PING))
 
     async def recheck(self) -> None:
         """End the socket when its caller's session has ended or a grant is gone."""
@@ -321,7 +284,7 @@ class _Socket:
             principal = await self._sockets.authenticator.principal(token)
         except Unauthenticated as error:
             if token == self._token:
-                self.end(Close.FORBIDDEN, _REASONS[error.reason])
+                self.end(Close.FORBIDDEN, REASONS[error.reason])
         except Exception as error:
             log.warning("socket.not_rechecked", error=repr(error))
         else:
@@ -331,64 +294,54 @@ class _Socket:
     # -- messages
 
     async def _handle(self, text: str | None) -> None:
-        if text is None:
-            raise _Closing(Close.BAD_REQUEST, "Invalid message received: not text")
-        if len(text) > self._limits.message:
-            raise _Closing(Close.TOO_BIG, "Message too long")
-        try:
-            content: Any = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            raise _Closing(Close.BAD_REQUEST, "Invalid message received: not JSON") from None
-        if not isinstance(content, dict):
-            raise _Closing(Close.BAD_REQUEST, "Invalid message received: not an object")
-        message = cast(dict[str, Any], content)
+        message = message_of(text, self._limits.message)
         match message.get("type"):
             case "connection_init":
-                await self._initialise(_payload(message))
+                await self._initialise(payload_of(message))
             case "ping":
-                await self._ping(_payload(message))
+                await self._ping(payload_of(message))
             case "pong":
-                _payload(message)
+                payload_of(message)
             case "subscribe":
-                await self._subscribe(_id(message), message.get("payload"))
+                await self._subscribe(id_of(message), request_of(message))
             case "complete":
-                task = self.operations.pop(_id(message), None)
+                task = self.operations.pop(id_of(message), None)
                 if task is not None:
                     task.cancel()
             case _:
-                raise _Closing(Close.BAD_REQUEST, "Invalid message received: unknown type")
+                raise Closing(Close.BAD_REQUEST, "Invalid message received: unknown type")
 
     async def _initialise(self, payload: dict[str, Any] | None) -> None:
         if self._initialised:
-            raise _Closing(Close.TOO_MANY_INITS, "Too many initialisation requests")
+            raise Closing(Close.TOO_MANY_INITS, "Too many initialisation requests")
         self._initialised = True
         payload = payload or {}
         if isinstance(payload.get("locale"), str):
             self._locale = locale_of(payload["locale"])
         await self._authenticate(payload)
         self._acknowledged = True
-        await self._send(_ACK)
+        await self._send(ACK)
 
     async def _ping(self, payload: dict[str, Any] | None) -> None:
-        if self._acknowledged and payload is not None and _has_credentials(payload):
+        if self._acknowledged and payload is not None and has_credentials(payload):
             await self._authenticate(payload)
             expires_at = self._principal.expires_at
             ends = datetime.fromtimestamp(expires_at, UTC).isoformat() if expires_at is not None else None
-            await self._send(_json({"type": "pong", "payload": {"expiresAt": ends}}))
+            await self._send(to_json({"type": "pong", "payload": {"expiresAt": ends}}))
         else:
-            await self._send(_json({"type": "pong", "payload": payload}) if payload is not None else _PONG)
+            await self._send(to_json({"type": "pong", "payload": payload}) if payload is not None else PONG)
 
     async def _authenticate(self, payload: dict[str, Any]) -> None:
         try:
-            token = _token(payload) if _has_credentials(payload) else bearer(self._authorization)
+            token = token_of(payload) if has_credentials(payload) else bearer(self._authorization)
             principal = await self._sockets.authenticator.principal(token)
         except Unauthenticated as error:
-            raise _Closing(Close.FORBIDDEN, _REASONS[error.reason]) from error
+            raise Closing(Close.FORBIDDEN, REASONS[error.reason]) from error
         except Exception as error:
             log.warning("socket.not_authenticated", error=repr(error))
-            raise _Closing(Close.TRY_LATER, "try again later") from error
-        if self._acknowledged and not _same_caller(principal, self._principal):
-            raise _Closing(Close.FORBIDDEN, "another subject")
+            raise Closing(Close.TRY_LATER, "try again later") from error
+        if self._acknowledged and not same_caller(principal, self._principal):
+            raise Closing(Close.FORBIDDEN, "another subject")
         self._adopt(principal, token)
 
     def _adopt(self, principal: Principal, token: str | None) -> None:
@@ -399,21 +352,13 @@ class _Socket:
             return
         self._principal, self._token = principal, token
 
-    async def _subscribe(self, id: str, payload: Any) -> None:
-        if not isinstance(payload, dict):
-            raise _Closing(Close.BAD_REQUEST, "Invalid message received: payload")
-        try:
-            request = parse_request(cast(dict[str, Any], payload))
-        except Refused as refused:
-            raise _Closing(Close.BAD_REQUEST, f"Invalid message received: {refused}") from refused
-        if request.query is None and request.document_id is None and "persistedQuery" not in request.extensions:
-            raise _Closing(Close.BAD_REQUEST, "Invalid message received: no query")
+    async def _subscribe(self, id: str, request: OperationRequest) -> None:
         if not self._acknowledged:
-            raise _Closing(Close.UNAUTHORIZED, "Unauthorized")
+            raise Closing(Close.UNAUTHORIZED, "Unauthorized")
         if id in self.operations:
-            raise _Closing(Close.SUBSCRIBER_EXISTS, f"Subscriber for {id} already exists")
+            raise Closing(Close.SUBSCRIBER_EXISTS, f"Subscriber for {id} already exists")
         if len(self.operations) >= self._limits.operations:
-            await self._send(_error(id, [_refusal("TOO_MANY_OPERATIONS", "Complete other operations first.")]))
+            await self._send(error_message(id, [refusal("TOO_MANY_OPERATIONS", "Complete other operations first.")]))
             return
         self.operations[id] = self._start(self._operate(id, request))
 
@@ -423,22 +368,22 @@ class _Socket:
         """Send the answers of one operation, and its end unless the client ended it."""
         context = self._sockets.context(self._principal, self._locale, self._address)
         structlog.contextvars.bind_contextvars(request_id=context.request_id)
-        prefix = f'{{"id":{_json(id)},"type":"next","payload":'
+        prefix = f'{{"id":{to_json(id)},"type":"next","payload":'
         with OPERATIONS.track_inprogress():
             try:
                 operation = self._sockets.gateway.admit(self._principal, request)
                 async with aclosing(self._sockets.hub.answers(operation, context)) as answers:
                     async for answer in answers:
                         await self._send(f"{prefix}{answer.decode()}}}")
-                last = _json({"id": id, "type": "complete"})
+                last = to_json({"id": id, "type": "complete"})
             except Refused as refused:
-                last = _error(id, refused.errors)
+                last = error_message(id, refused.errors)
             except Interrupted as interrupted:
                 self.end(Close.TRY_LATER, f"try again later {interrupted.error_id}".strip())
                 return
             except Exception:
                 log.exception("socket.operation_failed")
-                last = _error(id, [_refusal(INTERNAL, "Something went wrong on our side.")])
+                last = error_message(id, [refusal(INTERNAL, "Something went wrong on our side.")])
         # The id is free before the client can know it: it may use it again at once.
         if self.operations.get(id) is asyncio.current_task():
             del self.operations[id]
@@ -466,63 +411,12 @@ class _Socket:
             self._sending -= 1
             self._taken = self._loop.time()
 
-    async def _say_goodbye(self, closing: _Closing) -> None:
+    async def _say_goodbye(self, closing: Closing) -> None:
         CLOSED.labels(closing.code.value).inc()
         log.info("socket closed", code=closing.code.value, reason=closing.reason, principal=self._principal.kind.value)
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(_GOODBYE):
-                await self._asgi_send(_close_message(closing.code, closing.reason))
-
-
-def _payload(message: dict[str, Any]) -> dict[str, Any] | None:
-    payload = message.get("payload")
-    if not isinstance(payload, dict | None):
-        raise _Closing(Close.BAD_REQUEST, "Invalid message received: payload")
-    return cast("dict[str, Any] | None", payload)
-
-
-def _id(message: dict[str, Any]) -> str:
-    id = message.get("id")
-    if not isinstance(id, str) or not id:
-        raise _Closing(Close.BAD_REQUEST, "Invalid message received: id")
-    return id
-
-
-def _has_credentials(payload: dict[str, Any]) -> bool:
-    return any(payload.get(name) is not None for name in ("authorization", "Authorization", "token"))
-
-
-def _token(payload: dict[str, Any]) -> str | None:
-    """The token in ``payload``. Raises Unauthenticated when it cannot be one."""
-    token = payload.get("token")
-    if token is None:
-        authorization = payload.get("authorization") or payload.get("Authorization")
-        token = bearer(authorization) if isinstance(authorization, str) else ""
-    if not isinstance(token, str) or not token:
-        raise Unauthenticated(Reason.INVALID)
-    return token
-
-
-def _same_caller(one: Principal, other: Principal) -> bool:
-    return (one.kind, one.view, one.subject) == (other.kind, other.view, other.subject)
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
-
-
-def _refusal(code: str, message: str) -> dict[str, Any]:
-    return {"message": message, "extensions": {"code": code}}
-
-
-def _error(id: str, errors: Sequence[dict[str, Any]]) -> str:
-    return _json({"id": id, "type": "error", "payload": errors})
-
-
-def _close_message(code: Close, reason: str) -> dict[str, Any]:
-    """The ASGI message; a reason longer than a close frame can hold is cut."""
-    short = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
-    return {"type": "websocket.close", "code": code.value, "reason": short}
+                await self._asgi_send(close_message(closing.code, closing.reason))
 
 
 async def _deny(scope: Scope, send: Send, status: int) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 
+from auth import changes
 from auth.principals import Principal, View
 from core import phones, textsearch
 from core.geo import Point
@@ -131,6 +132,7 @@ async def create_store(
         if tables and FulfilmentMode.DINE_IN in store.services:
             await _insert_queue_classes(unit, store.id, tables)
         unit.signal(feeds.CITY.of(store.city_id))
+    changes.announce()
     return store
 
 

@@ -25,6 +25,8 @@ from services.runtime import Runtime
 MAX_RADIUS_M: Final = 50_000
 MAX_SEARCH: Final = 80
 """Characters."""
+RARE: Final = 500
+"""Stores that may match for a search to count as rare."""
 
 _EXTENSION_RADIUS_M: Final = 6_378_168.0
 """Radius of the sphere that PostgreSQL's earthdistance puts places on (its function earth())."""
@@ -78,15 +80,20 @@ def _distance(chord: float) -> float:
 def statement(wanted: Discovery, at: object, limit: int, after: tuple[float, UUID] | None) -> tuple[str, list[object]]:
     """The SQL of one page and its arguments."""
     here = to_gcj02(wanted.near)
+    # The box is a little larger than the circle, because the extension's Earth is larger than ours.
     args: list[object] = [here.latitude, here.longitude, wanted.radius_m * 1.002, _chord(wanted.radius_m), limit]
     place, origin = "ll_to_earth(s.latitude, s.longitude)", "ll_to_earth($1, $2)"
     chord = f"({place} <-> {origin})"
-    # The box is a little larger than the circle, because the extension's Earth is larger than ours.
-    conditions = [f"earth_box({origin}, $3) @> {place}", f"{chord} <= $4"]
+    box = f"earth_box({origin}, $3) @> {place}"
+    conditions = [f"{chord} <= $4"]
 
     def arg(value: object) -> str:
         args.append(value)
         return f"${len(args)}"
+
+    def page(*more: str) -> str:
+        return f"""SELECT {STORE_COLUMNS}, {chord} AS chord FROM store s
+            WHERE {" AND ".join([*more, *conditions])} ORDER BY chord, s.id LIMIT $5"""
 
     if after is not None:
         conditions.append(f"({chord}, s.id) > ({arg(after[0])}::float8, {arg(after[1])}::uuid)")
@@ -95,15 +102,28 @@ def statement(wanted: Discovery, at: object, limit: int, after: tuple[float, UUI
     if wanted.open_now:
         conditions.append(f"s.status = {arg(StoreStatus.OPEN.value)}")
         conditions.append(open_now_sql("s", f"{arg(at)}::timestamptz"))
-    if wanted.search is not None and wanted.search.strip():
-        words = search_query(wanted.search)
-        if not words.terms:
-            conditions.append("false")
-        conditions.append(f"s.search_grams @> {arg(words.grams)}::text[]")
-        # Terms hold letters and digits only: nothing in them is special to LIKE.
-        conditions.append(f"s.search_text LIKE ALL ({arg([f'%{term}%' for term in words.terms])}::text[])")
-    sql = f"""SELECT {STORE_COLUMNS}, {chord} AS chord FROM store s
-        WHERE {" AND ".join(conditions)} ORDER BY {chord}, s.id LIMIT $5"""
+    if wanted.search is None or not wanted.search.strip():
+        return page(box), args
+    words = search_query(wanted.search)
+    # Terms hold letters and digits only: nothing in them is special to LIKE.
+    found = (
+        "false"
+        if not words.terms
+        else (
+            f"s.search_grams @> {arg(words.grams)}::text[]"
+            f" AND s.search_text LIKE ALL ({arg([f'%{term}%' for term in words.terms])}::text[])"
+        )
+    )
+    # Few stores have a rare word: take them all from the search index and sort. Many have a common one: walking
+    # outwards by the place index soon meets enough. Only one of the two halves runs.
+    sql = f"""WITH
+        hits AS MATERIALIZED (SELECT s.id FROM store s WHERE {found} LIMIT {RARE + 1}),
+        word AS MATERIALIZED (SELECT count(*) <= {RARE} AS rare FROM hits)
+        SELECT * FROM (
+            ({page("(SELECT rare FROM word)", "s.id IN (SELECT id FROM hits)")})
+            UNION ALL
+            ({page("NOT (SELECT rare FROM word)", box, found)})
+        ) AS s ORDER BY chord, id LIMIT $5"""
     return sql, args
 
 

@@ -51,9 +51,8 @@ async def test_it_serves_and_says_how_it_is(client: httpx.AsyncClient) -> None:
     assert answer["data"]["clock"]["speed"] == 1
     assert answer["data"]["node"] is None
     assert (await client.get("/healthz")).text == "ok"
-    async with asyncio.timeout(10):
-        while (ready := await client.get("/readyz")).status_code != 200:
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(client.app.state.program.jobs.connected.wait(), 10)  # type: ignore[attr-defined]
+    ready = await client.get("/readyz")
     assert ready.json() == {"serving": True, "database": True, "jobs": True}
     metrics = (await client.get("/metrics")).text
     assert 'hutong_operation_seconds_count{type="query",view="CONSUMER"}' in metrics
@@ -101,7 +100,9 @@ def test_every_node_type_can_be_looked_up_and_has_a_prefix() -> None:
     kinds = full_schema().type_map.values()
     nodes = {k.name for k in kinds if isinstance(k, GraphQLObjectType) and "Node" in [i.name for i in k.interfaces]}
     assert nodes <= set(type_prefixes)
-    assert nodes == set(NODES)
+    # These are reached through what they are parts of; their ids are for clients' caches.
+    assert nodes - set(NODES) == {"Grant", "OrderLine", "Payment"}
+    assert set(NODES) <= nodes
 
 
 def test_every_member_of_a_union_or_interface_can_be_recognised() -> None:

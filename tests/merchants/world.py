@@ -21,7 +21,8 @@ from models.ordering import FulfilmentMode
 from resolvers.context import Context
 from schema.build import full_schema
 from services import merchants
-from services.merchants import MerchantRecord, NewStore, OpeningHours, StoreRecord
+from services.merchants import Discovery, MerchantRecord, NewStore, OpeningHours, StoreRecord
+from services.merchants.hours import to_json
 from services.runtime import Runtime
 from tests.support import NOON
 
@@ -106,12 +107,23 @@ class World:
             for name in names:
                 delattr(database, name)
 
+    async def walk(self, wanted: Discovery, size: int) -> list[tuple[UUID, float]]:
+        """All pages, one after the other."""
+        found: list[tuple[UUID, float]] = []
+        after: str | None = None
+        while True:
+            page = await merchants.stores_near(self.runtime, wanted, size, after)
+            found += [(nearby.store.id, nearby.store.distance_m or 0.0) for nearby in page]
+            if len(page) < size:
+                return found
+            after = page[-1].cursor
+
     async def many_stores(self, names: Sequence[str], points: Sequence[Point], **columns: Any) -> list[UUID]:
         """Stores straight into the table, for tests that need thousands."""
         template = {
             "merchant_id": self.merchant.id, "city_id": self.city_id, "address": "a", "phone": "+8613800138000",
             "timezone": "Asia/Shanghai", "currency": "CNY", "status": "OPEN",
-            "hours": orjson.dumps([{"weekday": h.weekday, "opens": h.opens, "closes": h.closes} for h in ALWAYS]).decode(),
+            "hours": orjson.dumps(to_json(ALWAYS)).decode(),
             "services": "[]", "tag_ids": "[]", "delivery_radius_m": 3000, "delivery_area": None, "minimum_order": 0,
             "delivery_fee": 0, "prep_minutes": 10, "queue_open": True, "created_at": NOON, **columns,
         }  # fmt: skip
@@ -137,9 +149,7 @@ async def make_world(runtime: Runtime) -> World:
     await runtime.database.execute(
         "INSERT INTO city VALUES ($1, $2, '杭州', 30.25, 120.16, 'Asia/Shanghai', 'CNY')", city_id, city_id.hex
     )
-    admin = Principal(
-        PrincipalKind.ADMIN, View.ADMIN, uuid7(), grants=(Held(GrantRole.CITY_ADMIN, None, city_id),)
-    )
+    admin = Principal(PrincipalKind.ADMIN, View.ADMIN, uuid7(), grants=(Held(GrantRole.CITY_ADMIN, None, city_id),))
     phone = f"138{random.randrange(10**8):08d}"
     merchant = await merchants.register_merchant(runtime, admin, city_id, "Wang's", phone)
     owner = Principal(PrincipalKind.MERCHANT, View.MERCHANT, merchant.owner_id)

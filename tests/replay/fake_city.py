@@ -59,6 +59,7 @@ class FakeCity:
         self.held: dict[str, dict[str, Any]] = {}
         self.sent: defaultdict[str, int] = defaultdict(int)
         self.url = ""
+        self.writing: set[asyncio.Future[None]] = set()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> FakeCity:
@@ -259,9 +260,12 @@ class FakeCity:
 
     def on_goOffline(self, user: str) -> Any:
         rider = self.me(user)
-        if rider["task"] is not None:
+        offered = rider["task"]
+        if offered is not None and self.job(offered)["delivery"]["state"] != "OFFERED":
             return {"code": "RIDER_BUSY", "message": "busy"}
         rider["online"] = False
+        if offered is not None:
+            self.on_declineOffer(user, offered)
         self.figures()
         return {"id": rider["id"], "online": False}
 
@@ -324,9 +328,8 @@ class FakeCity:
             if not free:
                 continue
             to = delivery["pickup"]
-            rider = min(
-                free, key=lambda r: math.dist((r["at"]["latitude"], r["at"]["longitude"]), (to["latitude"], to["longitude"]))
-            )
+            place = (to["latitude"], to["longitude"])
+            rider = min(free, key=lambda r: math.dist((r["at"]["latitude"], r["at"]["longitude"]), place))
             rider["task"] = delivery["id"]
             delivery.update(state="OFFERED", rider={"id": rider["id"]}, offer={"rider": {"id": rider["id"]}})
             self.change(order, "delivery.offered", order["state"])
@@ -393,7 +396,9 @@ class FakeCity:
     def send(self, listener: Listener, value: dict[str, Any]) -> None:
         message = {"id": listener.id, "type": "next", "payload": {"data": {listener.root: value}}}
         text = orjson.dumps(message).decode()
-        asyncio.ensure_future(self.write(listener, text))
+        task = asyncio.ensure_future(self.write(listener, text))
+        self.writing.add(task)
+        task.add_done_callback(self.writing.discard)
 
     async def write(self, listener: Listener, text: str) -> None:
         if not listener.socket.closed:

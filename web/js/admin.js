@@ -51,7 +51,7 @@ export class AdminScreen extends Component {
         this.feed.length === 0
           ? empty(t("admin.feedNone"))
           : h("ol", { class: "feed" }, this.feed.map(({ key, at, order }) => h("li", { key, class: "fresh" },
-            h("time", null, time(at, undefined, true)), h("span", { class: "number" }, `#${order.number.slice(-4)}`), chip("order", order.state),
+            h("time", null, time(at, true)), h("span", { class: "number" }, `#${order.number.slice(-4)}`), chip("order", order.state),
             h("span", { class: "end sub" }, order.delivery ? t(`delivery.${order.delivery.state}`) : money(order.total)))))));
   }
 }

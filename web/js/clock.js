@@ -1,5 +1,6 @@
 // The city's own time, which may run faster than ours: `now()` continues the server's clock at its speed.
 
+import { setZone } from "./i18n.js";
 import { CLOCK } from "./operations.js";
 
 export class DomainClock {
@@ -10,16 +11,17 @@ export class DomainClock {
     this.known = false;
   }
 
-  /** Take the server's clock, halving the round trip; keeps the local clock when it cannot be read. */
-  async sync(client) {
+  /** Take the server's clock, halving the round trip, and the zone of `city`; keeps the local ones when they cannot be read. */
+  async sync(client, city = null) {
     const sent = performance.now();
     try {
-      const { clock } = await client.request(CLOCK);
+      const { clock, cities } = await client.request(CLOCK);
       const received = performance.now();
       this.base = Date.parse(clock.now);
       this.read = (sent + received) / 2;
       this.speed = clock.speed;
       this.known = true;
+      setZone((cities.find((c) => c.id === city) ?? cities[0])?.timezone);
     } catch {
       this.known = this.known || false;
     }

@@ -78,7 +78,7 @@ export function trackingView(screen) {
   const bad = order.state === "REJECTED" || order.state === "CANCELLED" || order.state === "EXPIRED";
   return [
     h("div", { class: `track-head s-${order.state}`, key: "head" },
-      h("p", { class: "track-state", key: order.state }, t(`order.${order.state}`)),
+      h("p", { class: "track-state", key: order.state }, t(order.state === "PAID" ? "mine.PAID" : `order.${order.state}`)),
       h("p", { class: "track-line" }, headline(screen, order, tracking))),
     !bad && stepsView(order),
     order.mode === "DELIVERY" && order.address && h("div", { class: "track-map", key: "map" }, tracking.map.canvas),
@@ -112,7 +112,7 @@ function stepsView(order) {
   const reached = steps.filter(([, at]) => order[at]).length;
   return h("ol", { class: "steps", key: "steps" }, steps.map(([state, at], index) => h("li", {
     key: state, class: index < reached ? `done s-${state}` : "", "aria-current": index === reached - 1 ? "step" : null,
-  }, h("span", { class: "step-name" }, t(`order.${state}`)), h("span", { class: "step-time" }, order[at] ? time(order[at]) : " "))));
+  }, h("span", { class: "step-name" }, t(state === "PAID" ? "step.PAID" : `order.${state}`)), h("span", { class: "step-time" }, order[at] ? time(order[at]) : " "))));
 }
 
 function actionsView(screen, order) {

@@ -145,7 +145,7 @@ export class Client {
     this.socket = socket;
     this.timers.ack = setTimeout(() => this.drop(socket, 4408), ACK_TIMEOUT);
     socket.onopen = () => {
-      const payload = { "accept-language": this.language() };
+      const payload = { locale: this.language() };
       if (token) payload.authorization = `Bearer ${token}`;
       socket.send(JSON.stringify({ type: "connection_init", payload }));
     };

@@ -90,15 +90,22 @@ export function metres(value) {
   return `${(value / 1000).toFixed(1)} km`;
 }
 
-/** Clock time of an RFC 3339 string or milliseconds; `zone` an IANA name. */
-export function time(value, zone, seconds = false) {
+let zone;
+
+/** Write times in this IANA zone from now on: the city's, wherever the browser is. */
+export function setZone(name) {
+  zone = name;
+}
+
+/** Clock time of an RFC 3339 string or milliseconds. */
+export function time(value, seconds = false) {
   if (value === null || value === undefined) return "–";
   return format("time", `${zone}|${seconds}`, () =>
     new Intl.DateTimeFormat(current, { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined, hour12: false, timeZone: zone }),
   ).format(new Date(value));
 }
 
-export function day(value, zone) {
+export function day(value) {
   return format("day", zone, () => new Intl.DateTimeFormat(current, { month: "short", day: "numeric", weekday: "short", timeZone: zone })).format(new Date(value));
 }
 

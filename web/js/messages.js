@@ -16,7 +16,7 @@ export const MESSAGES = {
   "title.terminals": ["一单四端，同时而动", "One order on four terminals at once"],
   "language.other": ["EN", "中文"],
   "language.switch": ["Switch to English", "切换到中文"],
-  "link.idle": ["未连接", "Not connected"],
+  "link.idle": ["就绪", "Ready"],
   "link.connecting": ["连接中", "Connecting"],
   "link.live": ["实时", "Live"],
   "link.waiting": ["重连中", "Reconnecting"],
@@ -26,8 +26,6 @@ export const MESSAGES = {
   "retry": ["重试", "Try again"],
   "back": ["返回", "Back"],
   "close": ["关闭", "Close"],
-  "more": ["更多", "More"],
-  "refresh": ["刷新", "Refresh"],
   "error.network": ["网络不通，请稍后再试", "The network is not reachable. Try again in a moment."],
   "error.server": ["服务暂时不可用（{detail}）", "The service is not available right now ({detail})"],
   "error.session": ["登录已失效，请重新登录", "Your sign-in has ended. Please sign in again."],
@@ -45,7 +43,6 @@ export const MESSAGES = {
   "sign.sent": ["验证码已发送，{n} 秒后可重发", "Code sent. You can ask again in {n} s."],
   "sign.other": ["换一个手机号", "Use another number"],
   "sign.out": ["退出", "Sign out"],
-  "sign.in": ["用手机号登录", "Sign in with a phone"],
   "sign.demo": ["演示账号", "Demo account"],
 
   // city
@@ -86,6 +83,8 @@ export const MESSAGES = {
   "order.REJECTED": state("商家拒单", "Rejected"),
   "order.CANCELLED": state("已取消", "Cancelled"),
   "order.EXPIRED": state("超时关闭", "Expired"),
+  "mine.PAID": state("等待接单", "Waiting for the store"),
+  "step.PAID": state("已支付", "Paid"),
   "delivery.SEARCHING": state("寻找骑手", "Finding a rider"),
   "delivery.OFFERED": state("派单中", "Offered"),
   "delivery.ASSIGNED": state("骑手赶往门店", "Rider to the store"),
@@ -106,7 +105,6 @@ export const MESSAGES = {
   // consumer
   "shop.near": ["附近门店", "Stores nearby"],
   "shop.search": ["搜索门店或菜品", "Search stores or dishes"],
-  "shop.all": ["全部", "All"],
   "shop.none": ["附近没有符合条件的门店，换个词试试", "No store nearby matches. Try another word."],
   "shop.closed": ["休息中", "Closed"],
   "shop.opensAt": ["{time} 开门", "Opens {time}"],
@@ -121,7 +119,6 @@ export const MESSAGES = {
   "shop.add": ["加入购物车", "Add to cart"],
   "shop.plus": ["加一份 {name}", "One more {name}"],
   "shop.minus": ["减一份 {name}", "One less {name}"],
-  "cart.title": ["购物车", "Cart"],
   "cart.items": ["{n} 件", "{n} items"],
   "cart.next": ["去结算", "Check out"],
   "checkout.title": ["确认订单", "Check out"],
@@ -146,7 +143,6 @@ export const MESSAGES = {
   "wallet.pay": ["确认支付 {money}", "Pay {money}"],
   "wallet.later": ["稍后支付", "Pay later"],
   "wallet.paid": ["支付成功", "Paid"],
-  "wallet.open": ["去支付页", "Open the payment page"],
   "wallet.refused": ["支付未成功，请重试", "The payment did not go through. Try again."],
   "orders.mine": ["我的订单", "My orders"],
   "orders.none": ["还没有订单，去挑一家店吧", "No orders yet. Pick a store!"],
@@ -183,8 +179,8 @@ export const MESSAGES = {
   "board.pieces": ["{n} 件", "{n} pcs"],
   "act.ACCEPT": ["接单", "Accept"],
   "act.REJECT": ["拒单", "Reject"],
-  "act.START_PREPARING": ["开始备餐", "Start"],
-  "act.MARK_READY": ["出餐", "Ready"],
+  "act.START_PREPARING": ["开始备餐", "Start preparing"],
+  "act.MARK_READY": ["出餐", "Mark ready"],
   "act.HAND_OVER": ["交付顾客", "Hand over"],
   "reason.merchant": ["后厨繁忙，暂不能接单", "The kitchen is too busy"],
   "store.OPEN": ["营业", "Open"],
@@ -218,7 +214,6 @@ export const MESSAGES = {
   "rider.none": ["这个账号不是骑手", "This account is not a rider"],
 
   // admin
-  "admin.title": ["城市管理", "City admin"],
   "admin.feed": ["订单动态", "Order feed"],
   "admin.feedNone": ["等第一单…", "Waiting for the first order…"],
 
@@ -247,7 +242,6 @@ export const MESSAGES = {
   "queue.again": ["重新取号", "Take another number"],
   "queue.class": ["{min}–{max} 人桌", "Party of {min}–{max}"],
   "queue.waiting": ["等待 {n} 桌", "{n} waiting"],
-  "queue.calling": ["请入座", "Now seating"],
   "queue.nobody": ["暂无叫号", "Nobody called"],
   "queue.noWait": ["无人等待", "Nobody waiting"],
   "queue.persons": ["{n} 人", "{n} pers."],
@@ -260,7 +254,5 @@ export const MESSAGES = {
   "queue.doorTake": ["现场发号", "Walk-in"],
   "queue.opened": ["排队开放", "Queue open"],
   "queue.shut": ["排队关闭", "Queue closed"],
-  "queue.skipped": ["过号", "Skipped"],
   "queue.noStore": ["请选择门店", "Choose a store"],
-  "queue.demo": ["多来几桌", "Add parties"],
 };

@@ -4,7 +4,7 @@ const REFUSAL = `... on UserError { errorCode: code message }`;
 const MONEY = `{ amount currency }`;
 const POINT = `{ latitude longitude }`;
 
-export const CLOCK = `query Clock { clock { now speed } }`;
+export const CLOCK = `query Clock { clock { now speed } cities { id timezone } }`;
 export const CITIES = `query Cities { cities { id name center ${POINT} } }`;
 
 // ---- signing in (any view) ----
@@ -136,7 +136,7 @@ export const GO_ONLINE = `mutation GoOnline($location: GeoPointInput!) {
 }`;
 export const GO_OFFLINE = `mutation GoOffline { goOffline { __typename ... on Rider { id online } ${REFUSAL} } }`;
 export const REPORT_LOCATION = `mutation ReportLocation($fixes: [LocationFixInput!]!) {
-  reportLocation(fixes: $fixes) { __typename ... on LocationReport { accepted ignored } ${REFUSAL} }
+  reportLocation(fixes: $fixes) { __typename ${REFUSAL} }
 }`;
 const deliveryAction = (field, name) => `mutation ${name}($delivery: ID!) {
   ${field}(delivery: $delivery) { __typename ... on Delivery { id state } ${REFUSAL} }

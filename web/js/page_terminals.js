@@ -53,7 +53,7 @@ function drawStrip() {
         : shown.map((moment) => h("div", { key: moment.key, class: "moment" },
           h("span", { class: "moment-what" }, h("span", { class: "number" }, `#${moment.number.slice(-4)}`), chip("order", moment.state)),
           NAMES.map((name) => h("span", { key: name, class: `moment-cell${name in moment.heard ? " heard" : ""}` },
-            h("span", { class: "sub" }, t(`four.${name}`)), h("b", null, name in moment.heard ? `+${moment.heard[name].toFixed(0)}` : "·")))))));
+            h("span", { class: "sub" }, t(`four.${name}`)), h("b", null, name in moment.heard ? `+${moment.heard[name].toFixed(0)} ms` : "·")))))));
 }
 
 const pause = (share = 1) => new Promise((resolve) => setTimeout(resolve, PACE * share));

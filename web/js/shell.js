@@ -135,8 +135,9 @@ export class Gate {
 
   async enter() {
     const tokens = await sandbox();
-    await this.clock.sync(this.terminal.client);
-    this.resync ??= setInterval(() => this.clock.sync(this.terminal.client), 60_000);
+    const city = tokens?.city;
+    await this.clock.sync(this.terminal.client, city);
+    this.resync ??= setInterval(() => this.clock.sync(this.terminal.client, city), 60_000);
     this.replace((root) => this.mount(root, { client: this.terminal.client, clock: this.clock, sandbox: tokens }));
     this.changed();
     return this.screen;
