@@ -302,20 +302,58 @@ class RiderFeed(ManyOrdersFeed):
     def orders_of(self, value: dict[str, Any]) -> Iterable[dict[str, Any]]:
         return [task["order"] for task in value["tasks"]]
 
+    def record(self, value: dict[str, Any]) -> None:
+        super().record(value)
+        if value["kind"] == "EVENT":
+            # A task shows its order as it is now, which may be later than the event: events are told by their types.
+            event = self.events[-1]
+            event.entries = [(order, 0, type) for order, _, type in event.entries]
+
     def judge(self, truth: dict[str, list[tuple[int, str]]], carried: dict[str, str | None], verdict: Verdict) -> None:
         """``truth``: all events of every order; ``carried``: the rider who ended up with each order.
 
-        Of an order that stayed with this rider everything from the first delivery on is owed, of another one an
-        unbroken run, until it was taken away.
+        Of an order that stayed with this rider everything from the last offer on is owed, of another one an unbroken
+        run, until it was taken away.
         """
         self.summary(verdict)
-        arrived = self.by_order()
+        arrived: defaultdict[str, list[str]] = defaultdict(list)
+        known: set[str] = set()
+        for event in self.events:
+            if event.cursor in known:
+                verdict.duplicated += 1
+                verdict.complain(f"{self.name}: {event.cursor} came twice")
+                continue
+            known.add(event.cursor)
+            for order, _, type in event.entries:
+                arrived[order].append(type)
         mine = {order for order, rider in carried.items() if rider == self.rider} - self.standing.keys()
         for order in mine | arrived.keys():
-            got, events = arrived.get(order, []), truth.get(order, [])
-            first = got[0][0] if got else next((v for v, type in events if type == "delivery.offered"), 1)
-            last = events[-1][0] if order in mine and events else max((v for v, _ in got), default=0)
-            compare(verdict, f"{self.name} {order}", [e for e in events if first <= e[0] <= last], got)
+            types = [type for _, type in truth.get(order, [])]
+            got = arrived[order]
+            owed = _since(types, "delivery.offered") if order in mine else _run_of(types, got)
+            compare(verdict, f"{self.name} {order}", numbered(owed), numbered(got))
+
+
+def numbered(types: list[str]) -> list[tuple[str, int]]:
+    """The types, told apart by how often they came before."""
+    seen: Counter[str] = Counter()
+    entries: list[tuple[str, int]] = []
+    for type in types:
+        seen[type] += 1
+        entries.append((type, seen[type]))
+    return entries
+
+
+def _since(types: list[str], first: str) -> list[str]:
+    """From the last ``first`` on."""
+    return types[len(types) - 1 - types[::-1].index(first) :] if first in types else types
+
+
+def _run_of(types: list[str], got: list[str]) -> list[str]:
+    """The unbroken run of ``types`` as long as ``got`` that is most like it."""
+    starts = range(max(1, len(types) - len(got) + 1))
+    runs = [types[start : start + len(got)] for start in starts]
+    return max(runs, key=lambda run: sum(a == b for a, b in zip(run, got, strict=False)))
 
 
 class LocationFeed(Feed):

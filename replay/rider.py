@@ -118,7 +118,8 @@ class Rider:
 
     def _look(self, update: dict[str, Any]) -> None:
         for task in update["tasks"]:
-            mine = task["rider"] is not None and task["rider"]["id"] == self._me
+            holder = task["rider"] or (task["offer"] and task["offer"]["rider"])
+            mine = holder is not None and holder["id"] == self._me
             job = self._jobs.get(task["id"])
             if job is None or job.gone:
                 if mine and task["state"] == "OFFERED":

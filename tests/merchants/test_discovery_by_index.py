@@ -131,8 +131,8 @@ async def test_any_piece_of_a_name_finds_the_store(city: World) -> None:
     cases: list[tuple[int, bool, int, int]] = []
 
     @settings(max_examples=40, database=None)
-    @given(st.integers(0, 4999), st.booleans(), st.integers(0, 3), st.integers(2, 6))
-    def collect(*case: int) -> None:
+    @given(st.tuples(st.integers(0, 4999), st.booleans(), st.integers(0, 3), st.integers(2, 6)))
+    def collect(case: tuple[int, bool, int, int]) -> None:
         cases.append(case)
 
     collect()

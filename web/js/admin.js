@@ -38,7 +38,7 @@ export class AdminScreen extends Component {
     if (update.kind === "SNAPSHOT") return;
     for (const order of update.orders) {
       this.feed.unshift({ key: `${order.id}|${order.version}`, at: update.at, order });
-      this.context.observe?.({ terminal: "admin", order: order.id, number: order.number, version: order.version, state: order.state });
+      this.context.observe?.({ terminal: "admin", order: order.id, number: order.number, version: order.version, type: update.type, state: order.state, delivery: order.delivery?.state });
     }
     this.feed.length = Math.min(this.feed.length, FEED);
   }

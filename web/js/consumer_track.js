@@ -30,7 +30,7 @@ export class Tracking {
     const { order } = update;
     if (this.order && order.version < this.order.version) return;
     this.order = order;
-    if (update.kind === "EVENT") this.screen.context.observe?.({ terminal: "consumer", order: order.id, number: order.number, version: order.version, state: order.state });
+    if (update.kind === "EVENT") this.screen.context.observe?.({ terminal: "consumer", order: order.id, number: order.number, version: order.version, type: update.type, state: order.state, delivery: order.delivery?.state });
     if (order.delivery?.riderLocation) this.rider = order.delivery.riderLocation.location;
     const riding = order.delivery && RIDING.has(order.delivery.state);
     if (riding && !this.stopRider) {

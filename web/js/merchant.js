@@ -69,7 +69,7 @@ export class MerchantScreen extends Component {
       this.changed.set(order.id, performance.now());
       if (LIVE.has(order.state)) this.orders.set(order.id, order);
       else this.orders.delete(order.id);
-      this.context.observe?.({ terminal: "merchant", order: order.id, number: order.number, version: order.version, state: order.state });
+      this.context.observe?.({ terminal: "merchant", order: order.id, number: order.number, version: order.version, type: update.type, state: order.state, delivery: order.delivery?.state });
     }
   }
 

@@ -27,12 +27,12 @@ const moments = [];
 let playing = null;
 
 /** A terminal heard that an order reached a version. */
-function observe({ terminal, order, number, version, state }) {
+function observe({ terminal, order, number, version, type, state, delivery }) {
   const now = performance.now();
   const key = `${order}|${version}`;
   let moment = moments.find((m) => m.key === key);
   if (!moment) {
-    moment = { key, order, number, version, state, first: now, heard: {} };
+    moment = { key, number, what: type?.startsWith("delivery.") && delivery ? ["delivery", delivery] : ["order", state], first: now, heard: {} };
     moments.unshift(moment);
     moments.length = Math.min(moments.length, KEEP * 4);
   }
@@ -51,7 +51,7 @@ function drawStrip() {
       shown.length === 0
         ? h("p", { class: "hint" }, t("four.momentHint"))
         : shown.map((moment) => h("div", { key: moment.key, class: "moment" },
-          h("span", { class: "moment-what" }, h("span", { class: "number" }, `#${moment.number.slice(-4)}`), chip("order", moment.state)),
+          h("span", { class: "moment-what" }, h("span", { class: "number" }, `#${moment.number.slice(-4)}`), chip(...moment.what)),
           NAMES.map((name) => h("span", { key: name, class: `moment-cell${name in moment.heard ? " heard" : ""}` },
             h("span", { class: "sub" }, t(`four.${name}`)), h("b", null, name in moment.heard ? `+${moment.heard[name].toFixed(0)} ms` : "·")))))));
 }
@@ -82,10 +82,16 @@ async function play() {
 
 async function walk(run, id) {
   const over = new Set(["COMPLETED", "CANCELLED", "REJECTED", "EXPIRED"]);
+  let last = performance.now();
   while (!run.cancelled) {
-    await pause();
+    await pause(0.1);
     const tracked = gates.consumer.screen.tracking?.order;
     if (!tracked || tracked.id !== id || over.has(tracked.state)) return;
+    // In a fast city an offer is gone in a blink: it is taken at once, all else goes at a readable pace.
+    const offer = gates.rider.screen.offers().find((task) => task.order.id === id);
+    if (offer) await gates.rider.screen.act(ACCEPT_OFFER, offer);
+    if (performance.now() - last < PACE) continue;
+    last = performance.now();
     if (await riderStep(id)) continue;
     const order = gates.merchant.screen.orders.get(id);
     const next = ["ACCEPT", "START_PREPARING", "MARK_READY"].find((action) => order?.availableActions.includes(action));
@@ -100,7 +106,6 @@ async function riderStep(id) {
   const open = screen.open.find((candidate) => candidate.order.id === id);
   if (!task && open) return screen.act(GRAB_DELIVERY, open);
   if (!task) return null;
-  if (task.state === "OFFERED" && task.offer) return screen.act(ACCEPT_OFFER, task);
   const there = distance(screen.here, screen.target(task)) < 40;
   if (task.state === "ASSIGNED" && there) return screen.act(ARRIVE_AT_STORE, task);
   if (task.state === "AT_STORE" && task.order.state === "READY") return screen.act(PICK_UP_DELIVERY, task);

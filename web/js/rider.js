@@ -76,7 +76,7 @@ export class RiderScreen extends Component {
         if (DONE.has(task.state) || (!MINE.has(task.state) && !task.offer)) this.tasks.delete(task.id);
         else this.tasks.set(task.id, task);
         const { order } = task;
-        this.context.observe?.({ terminal: "rider", order: order.id, number: order.number, version: order.version, state: order.state });
+        this.context.observe?.({ terminal: "rider", order: order.id, number: order.number, version: order.version, type: update.type, state: order.state, delivery: task.state });
       }
     }
     this.draw();
