@@ -70,7 +70,8 @@ async def offered_rider(root: Offer, info: Info) -> RiderRecord | None:
 
 
 async def order_of(root: DeliveryRecord, info: Info) -> OrderRecord | None:
-    return await ordering.order_by_id(info.context, root.order_id)
+    # An event's delivery brings its order as it was then; loading it would show a later one.
+    return root.order or await ordering.order_by_id(info.context, root.order_id)
 
 
 async def location_of(root: DeliveryRecord, info: Info) -> Position | None:

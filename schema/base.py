@@ -246,7 +246,9 @@ def query(graphql_type: Any, *views: View, description: str | None = None) -> Ca
     return declare
 
 
-def subscription(graphql_type: Any, *views: View, description: str | None = None) -> Callable[[Callable[..., Any]], Any]:
+def subscription(
+    graphql_type: Any, *views: View, description: str | None = None
+) -> Callable[[Callable[..., Any]], Any]:
     """Decorator of a subscription field: its type and the views that have it."""
 
     def declare(method: Callable[..., Any]) -> Any:

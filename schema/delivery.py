@@ -35,7 +35,8 @@ from schema.base import (
 )  # fmt: skip
 from services import errors
 from services.delivery.reading import Position, RiderRecord
-from services.delivery.riders import Fix, LocationReport
+from services.delivery.riders import Fix
+from services.delivery.riders import LocationReport as LocationReportRecord
 from services.ordering.records import DeliveryRecord
 from subscriptions.updates import FeedReset as FeedResetRecord
 from subscriptions.updates import ResetReason, UpdateKind
@@ -115,9 +116,9 @@ class Delivery(Node):
     )
 
 
-@exposes(LocationReport, views={R})
+@exposes(LocationReportRecord, views={R})
 @strawberry.type
-class LocationReported:
+class LocationReport:
     accepted: int
     ignored: int = strawberry.field(description="Fixes that were known, or older than the last position.")
     last: RiderLocation | None
@@ -211,7 +212,7 @@ class DeliveryMutation:
         """Get no more offers; an open offer is declined."""
         return await resolvers.go_offline(info.context)
 
-    @mutation(result("ReportLocationResult", LocationReported, errors.LocationRejected, errors.RiderOffline), R)
+    @mutation(result("ReportLocationResult", LocationReport, errors.LocationRejected, errors.RiderOffline), R)
     async def report_location(self, info: Info, fixes: list[LocationFixInput]) -> object:
         """Tell 1–100 positions, in any order; repeated and stale ones are ignored."""
         return await resolvers.report_location(info.context, [fix.to_fix() for fix in fixes])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -33,6 +33,8 @@ class DeliveryRecord:
     created_at: datetime
     pickup_eta: datetime | None
     eta: datetime | None
+    order: OrderRecord | None = field(default=None, compare=False, repr=False)
+    """The order as of the same instant, where the record was read together with it."""
 
     @property
     def is_live(self) -> bool:
@@ -81,7 +83,7 @@ class OrderRecord:
     delivery: DeliveryRecord | None = None
 
 
-DELIVERY_COLUMNS: Final = tuple(f.name for f in fields(DeliveryRecord))
+DELIVERY_COLUMNS: Final = tuple(f.name for f in fields(DeliveryRecord) if f.name != "order")
 ORDER_COLUMNS: Final = tuple(f.name for f in fields(OrderRecord) if f.name != "delivery")
 
 ORDER_SELECT: Final = (
@@ -102,6 +104,7 @@ def order_from_row(row: Any) -> OrderRecord:
     if row["d_id"] is not None:
         order.delivery = DeliveryRecord(*[row[f"d_{c}"] for c in DELIVERY_COLUMNS])
         order.delivery.state = DeliveryState(order.delivery.state)
+        order.delivery.order = order
     return order
 
 
@@ -116,7 +119,11 @@ _READERS: Final[dict[str, _Reader]] = {
 
 
 def _readers(record: type) -> list[tuple[str, _Reader | None]]:
-    return [(f.name, _READERS.get(str(f.type).removesuffix(" | None"))) for f in fields(record) if f.name != "delivery"]
+    return [
+        (f.name, _READERS.get(str(f.type).removesuffix(" | None")))
+        for f in fields(record)
+        if f.name not in ("delivery", "order")
+    ]
 
 
 _ORDER_READERS: Final = _readers(OrderRecord)
@@ -144,4 +151,5 @@ def order_from_json(data: dict[str, Any]) -> OrderRecord:
     order = OrderRecord(*_values(_ORDER_READERS, data))
     if data["delivery"] is not None:
         order.delivery = DeliveryRecord(*_values(_DELIVERY_READERS, data["delivery"]))
+        order.delivery.order = order
     return order

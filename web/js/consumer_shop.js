@@ -108,7 +108,7 @@ function choiceSheet(screen) {
       onclick: () => { screen.choosing.sku = s; screen.update(); },
     }, `${s.name} ${money(s.price)}`))),
     item.optionGroups.map((group) => h("div", { key: group.id, class: "group" },
-      h("p", { class: "sub" }, `${group.name} · ${t("shop.pick", { min: group.minSelected, max: group.maxSelected })}`),
+      h("p", { class: "sub" }, `${group.name} · ${t(group.minSelected === group.maxSelected ? "shop.pickExactly" : "shop.pick", { min: group.minSelected, max: group.maxSelected })}`),
       h("div", { class: "tags" }, group.options.map((option) => h("button", {
         key: option.id, type: "button", class: "tag", "aria-pressed": String(picked.has(option.id)), onclick: () => toggle(screen, group, option),
       }, Number(option.priceDelta.amount) ? `${option.name} +${money(option.priceDelta)}` : option.name))))),

@@ -116,6 +116,7 @@ export const MESSAGES = {
   "shop.left": ["剩 {n}", "{n} left"],
   "shop.choose": ["选规格", "Choose"],
   "shop.pick": ["选 {min}–{max} 项", "choose {min}–{max}"],
+  "shop.pickExactly": ["选 {min} 项", "choose {min}"],
   "shop.add": ["加入购物车", "Add to cart"],
   "shop.plus": ["加一份 {name}", "One more {name}"],
   "shop.minus": ["减一份 {name}", "One less {name}"],

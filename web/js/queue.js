@@ -234,7 +234,7 @@ export class HostScreen extends Component {
       h("span", { class: "sub" }, t("queue.persons", { n: ticket.partySize }), ` · ${time(ticket.takenAt)}`),
       ticket.state !== "WAITING" && chip("ticket", ticket.state),
       h("span", { class: "end buttons tight" }, actions.map(([action, { label, document, main, quiet }]) => h("button", {
-        key: action, type: "button", class: `small${main ? " primary" : quiet ? " quiet" : ""}`, disabled: this.busy(ticket.id), onclick: () => this.act(document, ticket),
+        key: action, type: "button", class: `small${main && ticket.state === "CALLED" ? " primary" : quiet ? " quiet" : ""}`, disabled: this.busy(ticket.id), onclick: () => this.act(document, ticket),
       }, t(label)))));
   }
 }
