@@ -103,7 +103,7 @@ async def open_runtime(settings: Settings, tails: bool = False) -> AsyncGenerato
         sms: SmsSender = SandboxSms() if settings.sandbox else NoSms()
         provider: PaymentProvider = NoPayments()
         if settings.sandbox:
-            provider = sandbox_payments.SandboxPayments(settings)
+            provider = sandbox_payments.SandboxPayments(settings, keys.derive("sandbox payments"))
             await provider.start(url, settings.public_url or f"http://{settings.host}:{settings.port}")
             stack.push_async_callback(provider.stop)
         yield Runtime(settings, database, clock, uuid7, signals, sms, provider, keys), following

@@ -59,7 +59,9 @@ class Claims:
     token_id: str
 
 
-def issue(keys: SigningKeys, view: View, subject: UUID, session_id: UUID | None, ttl: timedelta) -> tuple[str, datetime]:
+def issue(
+    keys: SigningKeys, view: View, subject: UUID, session_id: UUID | None, ttl: timedelta
+) -> tuple[str, datetime]:
     """A token for ``subject`` in ``view`` that ends after ``ttl``, and the instant it ends (whole seconds)."""
     now = wall_now().replace(microsecond=0)
     expires_at = now + ttl

@@ -6,7 +6,8 @@ state of its own (PostgreSQL schema ``sandbox``) that nothing else touches; the 
 an API key one way and the provider's public key the other way.
 
 Notifications are JSON bodies signed with Ed25519 over ``timestamp \\n nonce \\n body``, repeated with growing pauses
-until the receiver answers 2xx; they survive a restart.
+until the receiver answers 2xx; they survive a restart. Several processes may each have one: they share the state, and
+the secret that API key and signing key are derived from.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 import secrets
-import zlib
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -49,6 +50,13 @@ PAUSES: Final = (0.1, 0.5, 2.0, 10.0, 60.0)
 """Seconds before each repetition of a notification; the last one repeats."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 LARGEST: Final = 10**12
+CALLS_AT_ONCE: Final = 100
+SENDINGS_AT_ONCE: Final = 32
+"""Notifications on their way at once; fewer than the calls, so that a burst of them does not keep payments waiting."""
+KEEP_ALIVE: Final = 4.0
+"""Seconds an idle connection is kept; less than servers do, or a call would now and then meet a closing one."""
+
+_NUMBER: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 TABLES: Final = """
 CREATE SCHEMA IF NOT EXISTS sandbox;
@@ -73,11 +81,15 @@ class Refused(Exception):
 
 
 class SandboxPayments:
-    """The provider and its client. ``start`` needs the URL of a database and where this server can be reached."""
+    """The provider and its client. ``start`` needs the URL of a database and where this server can be reached.
 
-    def __init__(self, settings: Settings) -> None:
-        secret = settings.payment_notify_secret or secrets.token_hex(32)
-        seed = hashlib.sha256(f"sandbox payments {secret}".encode())
+    ``secret`` is used when the settings name none; all processes of an installation need the same.
+    """
+
+    def __init__(self, settings: Settings, secret: bytes) -> None:
+        if settings.payment_notify_secret is not None:
+            secret = settings.payment_notify_secret.encode()
+        seed = hashlib.sha256(b"sandbox payments " + secret)
         self._private = Ed25519PrivateKey.from_private_bytes(seed.digest())
         self._public = self._private.public_key()
         self._api_key = hashlib.sha256(seed.digest()).hexdigest()
@@ -86,6 +98,7 @@ class SandboxPayments:
         self._pool: asyncpg.Pool | None = None
         self._http: aiohttp.ClientSession | None = None
         self._sending: set[asyncio.Task[None]] = set()
+        self._lines = asyncio.Semaphore(SENDINGS_AT_ONCE)
 
     async def start(self, database_url: str, public_url: str) -> None:
         """Open connections and send what was still to be notified when the process ended."""
@@ -94,7 +107,11 @@ class SandboxPayments:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext('sandbox payments'))")
             await connection.execute(TABLES)
-        self._http = aiohttp.ClientSession(timeout=TIMEOUT)
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CALLS_AT_ONCE, keepalive_timeout=KEEP_ALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=TIMEOUT,
+        )
         for row in await self._pool.fetch("SELECT id, url, body FROM sandbox.notification ORDER BY made_at"):
             self._send_later(str(row["id"]), row["url"], row["body"].encode())
 
@@ -173,9 +190,10 @@ class SandboxPayments:
             ) as response:
                 answer = orjson.loads(await response.read())
                 if response.status >= 400:
-                    raise ProviderError(str(answer["reason"]), retryable=response.status >= 500)
+                    retryable = response.status >= 500 or response.status == 429
+                    raise ProviderError(str(answer["reason"]), retryable=retryable)
                 return answer
-        except (TimeoutError, aiohttp.ClientError, orjson.JSONDecodeError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
             raise ProviderError(f"UNREACHABLE ({type(error).__name__})", retryable=True) from error
 
     # the provider's side
@@ -198,6 +216,8 @@ class SandboxPayments:
 
     def _answer(self, handle: Any, *, private: bool) -> Any:
         async def endpoint(request: Request) -> Response:
+            if not _NUMBER.fullmatch(request.path_params.get("no", "-")):
+                return _json(404, {"reason": "NO_SUCH_NUMBER"})
             given = request.headers.get("authorization", "")
             if private and not secrets.compare_digest(given.encode(), f"Bearer {self._api_key}".encode()):
                 return _json(401, {"reason": "UNAUTHORIZED"})
@@ -216,7 +236,7 @@ class SandboxPayments:
 
     async def _charge(self, request: Request) -> dict[str, Any]:
         body = await _body(request)
-        no, currency, notify = (_text(body, name) for name in ("out_trade_no", "currency", "notify_url"))
+        no, currency, notify = _number(body, "out_trade_no"), _text(body, "currency"), _text(body, "notify_url")
         amount = _amount(body)
         row = await self._db.fetchrow(
             """INSERT INTO sandbox.charge (out_trade_no, trade_no, amount, currency, notify_url)
@@ -248,25 +268,30 @@ class SandboxPayments:
 
     async def _pay(self, request: Request) -> dict[str, Any]:
         """The consumer's wallet pays."""
-        async with self._db.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(
-                "UPDATE sandbox.charge SET state = 'PAID' WHERE out_trade_no = $1 AND state = 'PENDING' RETURNING *",
-                request.path_params["no"],
-            )
-            notify = None
-            if row is not None:
-                notify = await _note(connection, row, {"kind": "PAID", "amount": row["amount"], "out_refund_no": None})
-        if row is None or notify is None:
+        row = await self._db.fetchrow(
+            """WITH paid AS (
+                   UPDATE sandbox.charge SET state = 'PAID' WHERE out_trade_no = $1 AND state = 'PENDING' RETURNING *
+               ), told AS (
+                   INSERT INTO sandbox.notification (id, url, body)
+                   SELECT $2, notify_url, json_build_object('kind', 'PAID', 'out_refund_no', NULL, 'amount', amount,
+                       'out_trade_no', out_trade_no, 'trade_no', trade_no, 'currency', currency)::text
+                   FROM paid RETURNING id, url, body
+               )
+               SELECT paid.*, told.id, told.url, told.body FROM paid, told""",
+            request.path_params["no"],
+            uuid4(),
+        )
+        if row is None:
             shown = await self._look_up(request)
             if shown["state"] == "CLOSED":
                 raise Refused(409, "CHARGE_CLOSED")
             return shown
-        self._send_later(*notify)
+        self._send_later(str(row["id"]), row["url"], row["body"].encode())
         return _shown(row)
 
     async def _refund(self, request: Request) -> dict[str, Any]:
         body = await _body(request)
-        no, refund_no, amount = _text(body, "out_trade_no"), _text(body, "out_refund_no"), _amount(body)
+        no, refund_no, amount = _number(body, "out_trade_no"), _number(body, "out_refund_no"), _amount(body)
         async with self._db.acquire() as connection, connection.transaction():
             row = await connection.fetchrow("SELECT * FROM sandbox.charge WHERE out_trade_no = $1 FOR UPDATE", no)
             if row is None:
@@ -281,7 +306,14 @@ class SandboxPayments:
             await connection.execute(
                 "UPDATE sandbox.charge SET refunded = refunded + $2 WHERE out_trade_no = $1", no, amount
             )
-            await connection.execute("INSERT INTO sandbox.refund VALUES ($1, $2, $3)", refund_no, no, amount)
+            made = await connection.fetchval(
+                "INSERT INTO sandbox.refund VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1",
+                refund_no,
+                no,
+                amount,
+            )
+            if made is None:  # taken meanwhile, for another charge: this one's refunds wait for its lock
+                raise Refused(409, "OTHER_REFUND_WITH_THIS_NUMBER")
             notify = await _note(connection, row, {"kind": "REFUNDED", "amount": amount, "out_refund_no": refund_no})
         self._send_later(*notify)
         return {"out_refund_no": refund_no, "amount": amount}
@@ -303,9 +335,7 @@ class SandboxPayments:
 
     async def _send(self, key: str, url: str, body: bytes) -> None:
         """Deliver one notification at least once. On a bad day it is late, repeated, or lost the first time."""
-        # The same notification has the same fate in every run.
-        luck = zlib.crc32(body) / 2**32
-        fault = ("late", "twice", "lost")[zlib.crc32(body[::-1]) % 3] if luck < self._faults else None
+        fault = fate(body, self._faults)
         attempt = 0
         if fault in ("late", "lost"):
             await asyncio.sleep(PAUSES[2] if fault == "lost" else PAUSES[1])
@@ -314,7 +344,10 @@ class SandboxPayments:
             attempt += 1
         if fault == "twice":
             await self._deliver(url, body)
-        await self._db.execute("DELETE FROM sandbox.notification WHERE id = $1::text::uuid", key)
+        try:
+            await self._db.execute("DELETE FROM sandbox.notification WHERE id = $1::text::uuid", key)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            log.warning("sandbox.notification_not_settled", error=repr(error))  # it will be sent once more
 
     async def _deliver(self, url: str, body: bytes) -> bool:
         assert self._http is not None
@@ -327,7 +360,7 @@ class SandboxPayments:
             "x-sandbox-signature": signature,
         }
         try:
-            async with self._http.post(url, data=body, headers=headers) as response:
+            async with self._lines, self._http.post(url, data=body, headers=headers) as response:
                 return response.status < 300
         except (TimeoutError, aiohttp.ClientError) as error:
             log.info("sandbox.notification_undelivered", url=url, error=repr(error))
@@ -343,6 +376,19 @@ async def _note(connection: Any, charge: asyncpg.Record, fact: dict[str, Any]) -
         "INSERT INTO sandbox.notification (id, url, body) VALUES ($1, $2, $3)", key, charge["notify_url"], body.decode()
     )
     return str(key), charge["notify_url"], body
+
+
+def fate(body: bytes, share: float) -> str | None:
+    """What goes wrong with a notification: "late", "twice", "lost" (the first time) or, mostly, nothing.
+
+    It depends on the kind and the merchant's numbers alone, so that it is the same in every run.
+    """
+    told = orjson.loads(body)
+    name = f"{told['kind']} {told['out_trade_no']} {told['out_refund_no']}"
+    dice = hashlib.sha256(name.encode()).digest()
+    if int.from_bytes(dice[:4], "big") / 2**32 >= share:
+        return None
+    return ("late", "twice", "lost")[dice[4] % 3]
 
 
 def _signed(timestamp: str, nonce: str, body: bytes) -> bytes:
@@ -375,7 +421,14 @@ async def _body(request: Request) -> dict[str, Any]:
 
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
-    if not isinstance(value, str) or not 1 <= len(value) <= 500:
+    if not isinstance(value, str) or not 1 <= len(value) <= 500 or not value.isprintable():
+        raise Refused(400, f"BAD_{name.upper()}")
+    return value
+
+
+def _number(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         raise Refused(400, f"BAD_{name.upper()}")
     return value
 

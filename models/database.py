@@ -50,6 +50,16 @@ UNAVAILABLE: Final = (
 _MIGRATION_LOCK: Final = 7_205_759_403
 
 
+class _PooledConnection(asyncpg.Connection):
+    """Saves the statement that resets a connection each time it goes back to the pool.
+
+    Nothing here leaves state behind: settings and advisory locks are those of a transaction, nobody listens.
+    """
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 def tortoise_config(url: str, pool_size: int = 12) -> dict[str, Any]:
     """Tortoise's configuration for the PostgreSQL at ``url``."""
     parts = urlsplit(url)
@@ -62,6 +72,7 @@ def tortoise_config(url: str, pool_size: int = 12) -> dict[str, Any]:
         "minsize": min(2, pool_size),
         "maxsize": pool_size,
         "application_name": "hutong",
+        "connection_class": _PooledConnection,
     }
     return {
         "connections": {"default": {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from uuid import UUID
 from auth import changes
 from auth.authenticate import PERSON_VIEWS
 from auth.principals import Principal, View
-from auth.tokens import hash_secret, issue
+from auth.tokens import hash_secret, issue, same
+from clients.sms import SmsError
+from core import logs
 from core.clock import wall_now
 from core.phones import normalise
 from models.identity import STORE_ROLES, Grant, GrantRole, Person
@@ -27,8 +30,12 @@ from services.errors import InvalidInput, NotFound, OtpInvalid, OtpRateLimited, 
 from services.merchants import get_store
 from services.runtime import Runtime
 from services.unit import Unit, transaction
+from subscriptions.feeds import CITY
 
 CODE_DIGITS: Final = 6
+MAX_NAME: Final = 80
+
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,14 @@ def checked_phone(phone: str, field: str = "phone") -> str:
     return normal
 
 
+def checked_name(name: str) -> str:
+    """``name`` without outer spaces. Raises InvalidInput."""
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise InvalidInput(field="name", reason=f"must have 1 to {MAX_NAME} printable characters")
+    return name
+
+
 def _code_hash(runtime: Runtime, phone: str, view: View, code: str) -> str:
     key = runtime.keys.derive("one-time codes")
     return hmac.new(key, f"{phone}\n{view}\n{code}".encode(), hashlib.sha256).hexdigest()
@@ -79,6 +94,7 @@ async def request_otp(runtime: Runtime, phone: str, view: View) -> OtpSent:
     phone = checked_phone(phone)
     _person_view(view)
     code = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}d}"
+    code_id = runtime.new_id()
     expires_at = now + settings.otp_ttl
     async with transaction(runtime) as unit:
         # Two requests for one phone at once: the second waits and then sees the first one's code.
@@ -86,14 +102,14 @@ async def request_otp(runtime: Runtime, phone: str, view: View) -> OtpSent:
         last = await unit.sql.fetchval("SELECT max(created_at) FROM one_time_code WHERE phone = $1", phone)
         if last is not None and last + settings.otp_resend_after > now:
             pause = last + settings.otp_resend_after - now
-            raise OtpRateLimited(retry_after_seconds=max(1, round(pause.total_seconds())))
+            raise OtpRateLimited(retry_after_seconds=math.ceil(pause.total_seconds()))
         await unit.sql.execute(
             "UPDATE one_time_code SET used_at = $3 WHERE phone = $1 AND view = $2 AND used_at IS NULL", phone, view, now
         )
         await unit.sql.execute(
             """INSERT INTO one_time_code (id, phone, view, code_hash, attempts_left, created_at, expires_at)
                VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-            runtime.new_id(),
+            code_id,
             phone,
             view,
             _code_hash(runtime, phone, view, code),
@@ -101,7 +117,13 @@ async def request_otp(runtime: Runtime, phone: str, view: View) -> OtpSent:
             now,
             expires_at,
         )
-    await runtime.sms.send(phone, f"[Hutong] {code} is your code. 您的验证码是 {code}，请勿告诉他人。")
+    try:
+        await runtime.sms.send(phone, f"[Hutong] {code} is your code. 您的验证码是 {code}，请勿告诉他人。")
+    except SmsError as error:
+        log.warning("otp.not_sent", reason=str(error))
+        # Nobody has this code, so nobody has to wait for it.
+        await runtime.database.execute("DELETE FROM one_time_code WHERE id = $1", code_id)
+        raise InvalidInput(field="phone", reason="cannot be sent a text message now") from error
     return OtpSent(phone, expires_at, round(settings.otp_resend_after.total_seconds()))
 
 
@@ -112,11 +134,10 @@ async def sign_in(runtime: Runtime, phone: str, code: str, view: View, name: str
     """
     phone = checked_phone(phone)
     _person_view(view)
-    if name is not None and not 1 <= len(name.strip()) <= 80:
-        raise InvalidInput(field="name", reason="must have 1 to 80 characters")
-    await _use_code(runtime, phone, view, code)
+    name = None if name is None else checked_name(name)
+    await _use_code(runtime, phone, view, code.strip())
     async with transaction(runtime) as unit:
-        person_id = await ensure_person(unit, phone, None if name is None else name.strip())
+        person_id = await ensure_person(unit, phone, name)
         if not await _has_role(unit, person_id, view):
             raise PermissionDenied(reason=f"this phone has no {view.lower()} role")
         return await open_session(unit, person_id, view, runtime.settings.access_token_ttl)
@@ -135,7 +156,7 @@ async def _use_code(runtime: Runtime, phone: str, view: View, code: str) -> None
     )
     if row is None:
         raise OtpInvalid(attempts_left=0)
-    if not hmac.compare_digest(row["code_hash"], _code_hash(runtime, phone, view, code)):
+    if not same(row["code_hash"], _code_hash(runtime, phone, view, code)):
         raise OtpInvalid(attempts_left=row["attempts_left"])
     used = await runtime.database.fetchval(
         "UPDATE one_time_code SET used_at = $2 WHERE id = $1 AND used_at IS NULL RETURNING 1", row["id"], wall_now()
@@ -178,6 +199,24 @@ async def _has_role(unit: Unit, person_id: UUID, view: View) -> bool:
     return found is not None
 
 
+def _refresh_token(runtime: Runtime, session_id: UUID, secret: str) -> str:
+    """Family, secret and a tag that tells our old tokens, which end the family, from made-up ones, which must not."""
+    text = f"{session_id.hex}.{secret}"
+    return f"{text}.{hmac.digest(runtime.keys.derive('refresh tokens'), text.encode(), 'sha256').hex()[:32]}"
+
+
+def _read_refresh_token(runtime: Runtime, token: str) -> tuple[UUID, str] | None:
+    """``(family, secret)``, None when the token was not made here."""
+    family, _, rest = token.partition(".")
+    try:
+        session_id = UUID(hex=family)
+    except ValueError:
+        return None
+    secret = rest.partition(".")[0]
+    expected = _refresh_token(runtime, session_id, secret)
+    return (session_id, secret) if same(token, expected) else None
+
+
 async def open_session(unit: Unit, person_id: UUID, view: View, access_ttl: timedelta) -> Session:
     """A new family of refresh tokens with its first access token."""
     refresh, now = secrets.token_urlsafe(32), wall_now()
@@ -193,7 +232,8 @@ async def open_session(unit: Unit, person_id: UUID, view: View, access_ttl: time
         now + unit.runtime.settings.refresh_token_ttl,
     )
     access, expires_at = issue(unit.runtime.keys, view, person_id, session_id, access_ttl)
-    return Session(access, f"{session_id.hex}.{refresh}", expires_at, view, await Person.get(id=person_id))
+    token = _refresh_token(unit.runtime, session_id, refresh)
+    return Session(access, token, expires_at, view, await Person.get(id=person_id))
 
 
 async def refresh_session(runtime: Runtime, refresh_token: str) -> Session:
@@ -201,11 +241,10 @@ async def refresh_session(runtime: Runtime, refresh_token: str) -> Session:
 
     Raises SessionInvalid (UNKNOWN, EXPIRED, REUSED, ENDED).
     """
-    family, _, secret = refresh_token.partition(".")
-    try:
-        session_id = UUID(hex=family)
-    except ValueError:
-        raise SessionInvalid(reason="UNKNOWN") from None
+    known = _read_refresh_token(runtime, refresh_token)
+    if known is None:
+        raise SessionInvalid(reason="UNKNOWN")
+    session_id, secret = known
     following, now = secrets.token_urlsafe(32), wall_now()
     row = await runtime.database.fetchrow(
         """UPDATE refresh_session SET token_hash = $3, generation = generation + 1, expires_at = $5
@@ -221,7 +260,7 @@ async def refresh_session(runtime: Runtime, refresh_token: str) -> Session:
     view = View(row["view"])
     access, expires_at = issue(runtime.keys, view, row["person_id"], session_id, runtime.settings.access_token_ttl)
     person = await Person.get(id=row["person_id"])
-    return Session(access, f"{session_id.hex}.{following}", expires_at, view, person)
+    return Session(access, _refresh_token(runtime, session_id, following), expires_at, view, person)
 
 
 async def _why_invalid(runtime: Runtime, session_id: UUID, token_hash: str) -> str:
@@ -234,7 +273,7 @@ async def _why_invalid(runtime: Runtime, session_id: UUID, token_hash: str) -> s
         return "ENDED"
     if row["token_hash"] == token_hash:
         return "EXPIRED"
-    # The family is named, the secret is not its current one: an old token, or a guess. Both end it.
+    # The token is ours but not the current one: it was used before.
     await _end(runtime, session_id, "REUSED")
     return "REUSED"
 
@@ -264,9 +303,7 @@ async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, 
     """Make somebody a rider of the city; repeating it changes nothing. Raises NotFound (city), InvalidInput."""
     if not principal.administers(city_id):
         raise NotFound(resource="City")
-    phone, name = checked_phone(phone), name.strip()
-    if not 1 <= len(name) <= 80:
-        raise InvalidInput(field="name", reason="must have 1 to 80 characters")
+    phone, name = checked_phone(phone), checked_name(name)
     async with transaction(runtime) as unit:
         person_id = await ensure_person(unit, phone, name)
         await _grant(unit, person_id, GrantRole.RIDER, None, city_id)
@@ -281,6 +318,7 @@ async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, 
             phone,
             unit.now,
         )
+        unit.signal(CITY.of(city_id))
     changes.announce()
     return (await riders_by_ids(runtime, [rider_id]))[rider_id]
 
@@ -345,7 +383,8 @@ async def _require_owner(runtime: Runtime, principal: Principal, store_id: UUID)
 async def revoke_grant(runtime: Runtime, principal: Principal, grant_id: UUID) -> Grant:
     """End a grant; repeating it changes nothing. Admins end any of their city, owners those of their store.
 
-    Raises NotFound, PermissionDenied.
+    A rider whose grant ends is offered nothing more. Raises NotFound, PermissionDenied (also for one's own
+    CITY_ADMIN grant: a city must not lose its last admin by mistake).
     """
     grant = await Grant.get_or_none(id=grant_id)
     if grant is None:
@@ -354,10 +393,19 @@ async def revoke_grant(runtime: Runtime, principal: Principal, grant_id: UUID) -
         await _require_owner(runtime, principal, grant.store_id)
     elif grant.city_id is None or not principal.administers(grant.city_id):
         raise NotFound(resource="Grant")
+    elif grant.role is GrantRole.CITY_ADMIN and await Grant.exists(id=grant_id, person_id=principal.subject):
+        raise PermissionDenied(reason="another admin of the city must end your own grant")
     async with transaction(runtime) as unit:
-        await unit.sql.execute(
+        ended = await unit.sql.execute(
             'UPDATE "grant" SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL', grant_id, unit.now
         )
+        if ended and grant.role is GrantRole.RIDER and grant.city_id is not None:
+            await unit.sql.execute(
+                """UPDATE rider r SET online = false FROM "grant" g
+                   WHERE g.id = $1 AND r.person_id = g.person_id AND r.city_id = g.city_id""",
+                grant_id,
+            )
+            unit.signal(CITY.of(grant.city_id))
     changes.announce()
     return await Grant.get(id=grant_id)
 

@@ -185,10 +185,12 @@ class BroadcastSignals:
     """The program's signal port (:class:`services.runtime.Signals`).
 
     :param redis_url: Redis that connects the processes; None keeps signals inside this one.
+    :param backend: another way to connect them.
     """
 
-    def __init__(self, redis_url: str | None = None) -> None:
-        backend = RedisBackend(redis_url) if redis_url is not None else None
+    def __init__(self, redis_url: str | None = None, *, backend: BroadcastBackend | None = None) -> None:
+        if backend is None and redis_url is not None:
+            backend = RedisBackend(redis_url)
         self._broadcast = Broadcast(backend=backend) if backend is not None else Broadcast("memory://")
         self._pump: asyncio.Task[None] | None = None
 

@@ -147,7 +147,7 @@ class _Tail:
             return True
         if not watcher.verified or watcher.position is None:
             return False
-        if False:
+        if watcher.position < (self.position if self.live else self.target):
             return False
         if not self.live:
             self.position = watcher.position

@@ -9,7 +9,6 @@ from contextlib import aclosing
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +19,7 @@ from subscriptions import reader as log_reader
 from subscriptions.feeds import CITY, QUEUE, RIDER_LOCATION, Cursor, Event, NewEvent, Signal
 from subscriptions.tail import FeedTails
 from subscriptions.updates import ResetReason, Update, UpdateKind
-from tests.engines import PostgresServer
+from tests.engines import PostgresServer, Reaper
 from tests.realtime.log import NEVER, PATIENCE, append, new_feed, open_tails, reader, take, until
 from tests.support import NOON
 
@@ -235,51 +234,57 @@ async def test_cursors_that_cannot_be_resumed_from(database_url: str) -> None:
 
 async def test_log_truncated_and_replaced_under_a_follower(database_url: str) -> None:
     feed = new_feed()
-    async with open_tails(database_url) as (database, tails):
-        async with aclosing(tails.follow(feed, None, reader(database, feed))) as updates:
-            await take(updates)
-            signals = await append(database, feed, count=3)
-            await database.execute("DELETE FROM feed_event WHERE feed = $1", feed)
-            tails.deliver(signals)
-            [update] = await take(updates)
-            assert update.reset is not None and update.reset.reason is ResetReason.LOG_TRUNCATED
+    async with (
+        open_tails(database_url) as (database, tails),
+        aclosing(tails.follow(feed, None, reader(database, feed))) as updates,
+    ):
+        await take(updates)
+        signals = await append(database, feed, count=3)
+        await database.execute("DELETE FROM feed_event WHERE feed = $1", feed)
+        tails.deliver(signals)
+        [update] = await take(updates)
+        assert update.reset is not None and update.reset.reason is ResetReason.LOG_TRUNCATED
 
-            await database.execute("UPDATE feed_epoch SET epoch = 'restored'")
-            tails.deliver(await append(database, feed))
-            [update] = await take(updates)
-            assert update.reset is not None and update.reset.reason is ResetReason.EPOCH_CHANGED
-            assert update.cursor.startswith("restored.")
-            tails.deliver(await append(database, feed))
-            assert (await take(updates))[0].value.offset == 5
+        await database.execute("UPDATE feed_epoch SET epoch = 'restored'")
+        tails.deliver(await append(database, feed))
+        [update] = await take(updates)
+        assert update.reset is not None and update.reset.reason is ResetReason.EPOCH_CHANGED
+        assert update.cursor.startswith("restored.")
+        tails.deliver(await append(database, feed))
+        assert (await take(updates))[0].value.offset == 5
 
-            # A backup that is older than what was delivered, under the same epoch.
-            await database.execute("DELETE FROM feed_event WHERE feed = $1", feed)
-            await database.execute("UPDATE feed_head SET top = 2 WHERE feed = $1", feed)
-            tails.deliver(None)
-            [update] = await take(updates)
-            assert update.reset is not None and update.reset.reason is ResetReason.CURSOR_INVALID
-            tails.deliver(await append(database, feed))
-            assert (await take(updates))[0].value.offset == 3
+        # A backup that is older than what was delivered, under the same epoch.
+        await database.execute("DELETE FROM feed_event WHERE feed = $1", feed)
+        await database.execute("UPDATE feed_head SET top = 2 WHERE feed = $1", feed)
+        tails.deliver(None)
+        [update] = await take(updates)
+        assert update.reset is not None and update.reset.reason is ResetReason.CURSOR_INVALID
+        tails.deliver(await append(database, feed))
+        assert (await take(updates))[0].value.offset == 3
 
 
 async def test_head_check_finds_what_lost_signals_would_have_told(database_url: str) -> None:
     feed = new_feed()
-    async with open_tails(database_url, SOON) as (database, tails):
-        async with aclosing(tails.follow(feed, None, reader(database, feed))) as updates:
-            await take(updates)
-            for offset in (1, 2, 3):
-                await append(database, feed)
-                assert (await take(updates))[0].value.offset == offset
+    async with (
+        open_tails(database_url, SOON) as (database, tails),
+        aclosing(tails.follow(feed, None, reader(database, feed))) as updates,
+    ):
+        await take(updates)
+        for offset in (1, 2, 3):
+            await append(database, feed)
+            assert (await take(updates))[0].value.offset == offset
 
 
 async def test_gap_notice_checks_at_once(database_url: str) -> None:
     feed = new_feed()
-    async with open_tails(database_url) as (database, tails):
-        async with aclosing(tails.follow(feed, None, reader(database, feed))) as updates:
-            await take(updates)
-            await append(database, feed)
-            tails.deliver(None)
-            assert (await take(updates))[0].value.offset == 1
+    async with (
+        open_tails(database_url) as (database, tails),
+        aclosing(tails.follow(feed, None, reader(database, feed))) as updates,
+    ):
+        await take(updates)
+        await append(database, feed)
+        tails.deliver(None)
+        assert (await take(updates))[0].value.offset == 1
 
 
 async def test_one_read_for_all_watchers_and_feeds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,63 +311,65 @@ async def test_one_read_for_all_watchers_and_feeds(database_url: str, monkeypatc
 
 async def test_slow_watcher_is_bounded_and_loses_nothing(database_url: str) -> None:
     feed = new_feed()
-    async with open_tails(database_url) as (database, tails):
-        async with (
-            aclosing(tails.follow(feed, None, reader(database, feed))) as slow,
-            aclosing(tails.follow(feed, None, reader(database, feed))) as quick,
-        ):
-            await take(slow)
-            got: list[int] = []
+    async with (
+        open_tails(database_url) as (database, tails),
+        aclosing(tails.follow(feed, None, reader(database, feed))) as slow,
+        aclosing(tails.follow(feed, None, reader(database, feed))) as quick,
+    ):
+        await take(slow)
+        got: list[int] = []
 
-            async def collect() -> None:
-                async for update in quick:
-                    got.append(len(update.value) if isinstance(update.value, list) else update.value.offset)  # noqa: PERF401
+        async def collect() -> None:
+            async for update in quick:
+                got.append(len(update.value) if isinstance(update.value, list) else update.value.offset)  # noqa: PERF401
 
-            collecting = asyncio.create_task(collect())
-            waiting = asyncio.create_task(take(slow))
-            await until(lambda: sum(len(t.live) for t in tails._tails.values()) == 2)
-            tails.deliver(await append(database, feed))
-            await waiting
-            [entry] = tails._tails.values()
-            for round_ in range(12):
-                tails.deliver(await append(database, feed, count=100))
-                await until(lambda: got[-1] == 1 + 100 * (round_ + 1))  # noqa: B023
-                queues = [len(w.queue) for w in entry.watchers]  # type: ignore[attr-defined]
-                assert max(queues) == (100 * (round_ + 1) if round_ < 10 else 0)
-            assert len(entry.live) == 1, "the slow one has left the shared stream"
-            assert [u.value.offset for u in await take(slow, 1200)] == list(range(2, 1202))
-            waiting = asyncio.create_task(take(slow))
-            await until(lambda: len(entry.live) == 2)
-            tails.deliver(await append(database, feed))
-            assert (await waiting)[0].value.offset == 1202
-            await until(lambda: got == list(range(1203)))
-            collecting.cancel()
-            await asyncio.gather(collecting, return_exceptions=True)
+        collecting = asyncio.create_task(collect())
+        waiting = asyncio.create_task(take(slow))
+        await until(lambda: sum(len(t.live) for t in tails._tails.values()) == 2)
+        tails.deliver(await append(database, feed))
+        await waiting
+        [entry] = tails._tails.values()
+        for round_ in range(12):
+            tails.deliver(await append(database, feed, count=100))
+            await until(lambda: got[-1] == 1 + 100 * (round_ + 1))  # noqa: B023
+            queues = [len(w.queue) for w in entry.watchers]  # type: ignore[attr-defined]
+            assert max(queues) == (100 * (round_ + 1) if round_ < 10 else 0)
+        assert len(entry.live) == 1, "the slow one has left the shared stream"
+        assert [u.value.offset for u in await take(slow, 1200)] == list(range(2, 1202))
+        waiting = asyncio.create_task(take(slow))
+        await until(lambda: len(entry.live) == 2)
+        tails.deliver(await append(database, feed))
+        assert (await waiting)[0].value.offset == 1202
+        await until(lambda: got == list(range(1203)))
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
 
 
-async def test_database_outage_is_only_a_delay(database_url: str, postgres_server: PostgresServer) -> None:
+async def test_database_outage_is_only_a_delay(reaper: Reaper) -> None:
+    """Followers go on over a restart of PostgreSQL, also when the signal came while it was away."""
+    server = PostgresServer(reaper)
+    assert server.embedded is not None
     feed, queue = new_feed(), QUEUE.of(uuid7())
-    name = urlsplit(database_url).path.lstrip("/")
-    async with open_tails(database_url, SOON) as (database, tails):
-        async with (
-            aclosing(tails.follow(feed, None, reader(database, feed))) as events,
-            aclosing(tails.follow_latest(queue, None, reader(database, queue))) as states,
-        ):
-            await take(events)
-            await take(states)
-            following = [asyncio.create_task(take(events)), asyncio.create_task(take(states))]
-            signals = await append(database, feed, queue)
-            await postgres_server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            await postgres_server.execute(
-                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-            )
-            tails.deliver(signals)
-            with pytest.raises(UNAVAILABLE):
-                await feeds.top(database, feed)
-            assert not any(task.done() for task in following)
-            await postgres_server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-            [[event], [state]] = await asyncio.gather(*following)
-            assert (event.value.offset, len(state.value)) == (1, 1)
+    try:
+        async with open_tails(await server.create(), SOON) as (database, tails):
+            events = tails.follow(feed, None, reader(database, feed))
+            states = tails.follow_latest(queue, None, reader(database, queue))
+            await asyncio.gather(take(events), take(states))
+            for offset in (1, 2):
+                following = [asyncio.create_task(take(events)), asyncio.create_task(take(states))]
+                await until(lambda: all(entry.watchers for entry in tails._tails.values()))
+                signals = await append(database, feed, queue)
+                await asyncio.to_thread(server.embedded.stop)
+                tails.deliver(signals)
+                with pytest.raises(UNAVAILABLE):
+                    await feeds.top(database, feed)
+                assert not any(task.done() for task in following)
+                await asyncio.to_thread(server.embedded.start)
+                [[event], [state]] = await asyncio.gather(*following)
+                assert (event.value.offset, len(state.value)) == (offset, offset)
+            await asyncio.gather(events.aclose(), states.aclose())
+    finally:
+        await server.close()
 
 
 async def test_first_snapshot_failing_reaches_the_caller(database_url: str) -> None:
@@ -382,19 +389,21 @@ async def test_first_snapshot_failing_reaches_the_caller(database_url: str) -> N
 
 async def test_latest_skips_to_the_newest_state(database_url: str) -> None:
     feed = QUEUE.of(uuid7())
-    async with open_tails(database_url) as (database, tails):
-        async with aclosing(tails.follow_latest(feed, None, reader(database, feed))) as updates:
-            [first] = await take(updates)
-            assert (first.kind, first.value) == (UpdateKind.SNAPSHOT, [])
-            for _ in range(20):
-                tails.deliver(await append(database, feed))
-            [second] = await take(updates)
-            assert (len(second.value), second.reset) == (20, None)
-            # Nothing has changed since: a repeated or late signal gives nothing.
-            tails.deliver([Signal(feed, 20), Signal(feed, 3)])
-            waiting = asyncio.ensure_future(take(updates))
+    async with (
+        open_tails(database_url) as (database, tails),
+        aclosing(tails.follow_latest(feed, None, reader(database, feed))) as updates,
+    ):
+        [first] = await take(updates)
+        assert (first.kind, first.value) == (UpdateKind.SNAPSHOT, [])
+        for _ in range(20):
             tails.deliver(await append(database, feed))
-            assert len((await waiting)[0].value) == 21
+        [second] = await take(updates)
+        assert (len(second.value), second.reset) == (20, None)
+        # Nothing has changed since: a repeated or late signal gives nothing.
+        tails.deliver([Signal(feed, 20), Signal(feed, 3)])
+        waiting = asyncio.ensure_future(take(updates))
+        tails.deliver(await append(database, feed))
+        assert len((await waiting)[0].value) == 21
 
 
 async def test_latest_change_during_its_snapshot_is_not_missed(database_url: str) -> None:
@@ -541,19 +550,21 @@ async def test_a_thousand_that_come_and_go_leave_nothing(database_url: str) -> N
 
 async def test_memory_stays_flat_over_many_events(database_url: str) -> None:
     feed = new_feed()
-    async with open_tails(database_url, NEVER) as (database, tails):
-        async with aclosing(tails.follow(feed, None, reader(database, feed))) as updates:
-            await take(updates)
+    async with (
+        open_tails(database_url, NEVER) as (database, tails),
+        aclosing(tails.follow(feed, None, reader(database, feed))) as updates,
+    ):
+        await take(updates)
 
-            async def pump(events: int) -> None:
-                for _ in range(events // 100):
-                    tails.deliver(await append(database, feed, count=100))
-                    await take(updates, 100)
+        async def pump(events: int) -> None:
+            for _ in range(events // 100):
+                tails.deliver(await append(database, feed, count=100))
+                await take(updates, 100)
 
-            await pump(1000)
-            gc.collect()
-            before = sum(1 for o in gc.get_objects() if isinstance(o, Event | feeds.Page))
-            await pump(3000)
-            gc.collect()
-            after = sum(1 for o in gc.get_objects() if isinstance(o, Event | feeds.Page))
-            assert after <= before + 200
+        await pump(1000)
+        gc.collect()
+        before = sum(1 for o in gc.get_objects() if isinstance(o, Event | feeds.Page))
+        await pump(3000)
+        gc.collect()
+        after = sum(1 for o in gc.get_objects() if isinstance(o, Event | feeds.Page))
+        assert after <= before + 200

@@ -41,8 +41,8 @@ function observe({ terminal, order, number, version, type, state, delivery }) {
 }
 
 function drawStrip() {
-  // A change that only one terminal follows (another store's rider, an old order) is no comparison.
-  const shown = moments.filter((m) => Object.keys(m.heard).length > 1 || m === moments[0]).slice(0, KEEP);
+  // A change that only one terminal follows (another store's order offered to the rider) is no comparison.
+  const shown = moments.filter((m) => Object.keys(m.heard).length > 1).slice(0, KEEP);
   render(strip,
     h("div", { class: "moment-head" },
       h("h1", null, t("title.terminals")),
@@ -90,7 +90,7 @@ async function walk(run, id) {
     // In a fast city an offer is gone in a blink: it is taken at once, all else goes at a readable pace.
     const offer = gates.rider.screen.offers().find((task) => task.order.id === id);
     if (offer) await gates.rider.screen.act(ACCEPT_OFFER, offer);
-    if (performance.now() - last < PACE) continue;
+    if (offer || performance.now() - last < PACE) continue;
     last = performance.now();
     if (await riderStep(id)) continue;
     const order = gates.merchant.screen.orders.get(id);

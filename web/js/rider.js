@@ -109,9 +109,11 @@ export class RiderScreen extends Component {
 
   act(document, task) {
     return this.run(task.id, async () => {
+      // Taken or gone, it is no longer open to me; the next look tells.
+      this.open = this.open.filter((other) => other.id !== task.id);
       const delivery = await this.client.act(document, { delivery: task.id });
       if (document === ops.DECLINE_OFFER) this.tasks.delete(task.id);
-      if (document === ops.GRAB_DELIVERY) this.open = this.open.filter((other) => other.id !== task.id);
+      else if (document === ops.ACCEPT_OFFER) Object.assign(task, { state: delivery.state, offer: null });
       return delivery;
     });
   }
