@@ -62,9 +62,7 @@ def routes(ports: Ports, keys: SigningKeys) -> list[Route]:
             return _refused(error)
         ttl = ports.settings.access_token_ttl
         text, _ = issue(keys, view, subject, None, ttl)
-        return _answer(
-            200, {"access_token": text, "token_type": "Bearer", "expires_in": int(ttl.total_seconds())}
-        )
+        return _answer(200, {"access_token": text, "token_type": "Bearer", "expires_in": int(ttl.total_seconds())})
 
     return [Route("/oauth/token", token, methods=["POST"])]
 

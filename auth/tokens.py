@@ -88,8 +88,9 @@ def verify(keys: SigningKeys, token: str) -> Claims:
         key = keys.find(str(header.get("kid")))
         if key is None or header.get("alg") != ALGORITHM:
             raise Unauthenticated(Reason.INVALID)
-        # Expiry and audience are judged below, after the signature, because they have reasons of their own.
-        options = {"verify_aud": False, "verify_exp": False, "require_exp": True, "require_sub": True}
+        # Expiry and audience are judged below, because they have reasons of their own. (``require_exp`` would make
+        # python-jose judge expiry whatever ``verify_exp`` says.)
+        options = {"verify_aud": False, "verify_exp": False}
         claims = _jwt.decode(token, key.public, algorithms=[ALGORITHM], issuer=ISSUER, options=options)
         subject = UUID(claims["sub"])
         session_id = UUID(claims["sid"]) if "sid" in claims else None

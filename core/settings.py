@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         0.0, ge=0, le=1, description="Share of sandbox payment notifications that are delayed, repeated or lost once."
     )
     payment_notify_secret: str | None = Field(
-        None, description="Secret of the sandbox payment provider, the same in all processes. Unset: from the keys file."
+        None, description="Secret of the sandbox payment provider, equal in all processes. Unset: from the keys file."
     )
 
     # identity

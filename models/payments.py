@@ -39,7 +39,7 @@ class Payment(Model):
     provider_trade_no = fields.CharField(max_length=64, null=True)
     pay_url = fields.CharField(max_length=400, null=True)
     currency = fields.CharField(max_length=3)
-    amount = fields.BigIntField()
+    amount: fields.Field[int] = fields.BigIntField()
     refund_due = fields.BigIntField(default=0)
     refunded = fields.BigIntField(default=0)
     created_at = fields.DatetimeField()

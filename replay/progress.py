@@ -53,9 +53,8 @@ class Progress:
         table.add_row("API", f"{self._rates[1]:.0f} calls/s")
         if timeline.pace is not None:
             table.add_row("lag", f"{timeline.lag.last:.2f} s, worst {timeline.lag.worst:.2f} s")
-        troubles = sum(stage.tally.failures.values()) + sum(stage.tally.not_seen.values())
-        if troubles:
-            table.add_row("[red]trouble[/]", str(troubles))
+        if troubles := self._troubles():
+            table.add_row("[red]trouble[/]", troubles)
         return table
 
     def line(self) -> str:
@@ -65,7 +64,14 @@ class Progress:
         return (
             f"{clock(self._world.timeline.now)}  {tally.finished}/{len(tally.orders)} orders done, {busy}/{online} "
             f"riders busy, {self._rates[0]:.0f} events/s, {self._rates[1]:.0f} calls/s, {stage.traffic.live} sockets"
+            + (f"; {troubles}" if (troubles := self._troubles()) else "")
         )
+
+    def _troubles(self) -> str:
+        tally = self._world.stage.tally
+        found = [f"{n} × {reason}" for reason, n in tally.failures.items()]
+        found += [f"{n} × not seen: {what}" for what, n in tally.not_seen.items()]
+        return "; ".join(found[:3])
 
     def _riders(self) -> tuple[int, int]:
         riders = self._world.riders

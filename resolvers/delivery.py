@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -199,9 +199,9 @@ async def rider_tasks(context: Context, after: str | None) -> AsyncIterator[Upda
         value = update.value
         if isinstance(value, Event):
             delivery = ordering.order_of_event(value).delivery
-            yield replace(update, value=[] if delivery is None else [delivery])
+            yield update.carrying([] if delivery is None else [delivery])
         else:
-            yield replace(update, value=value)
+            yield update.carrying(value)
 
 
 async def rider_location(context: Context, order: str, min_interval_ms: int) -> AsyncIterator[Update[Sighting]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -228,7 +227,7 @@ async def order_updates(context: Context, order: str, after: str | None) -> Asyn
 
     async for update in context.tails.follow(ORDER.of(found.id), after, snapshot):
         value = update.value
-        yield replace(update, value=order_of_event(value) if isinstance(value, Event) else value)
+        yield update.carrying(order_of_event(value) if isinstance(value, Event) else value)
 
 
 def order_of_event(event: Event) -> OrderRecord:
@@ -245,7 +244,7 @@ async def store_board(context: Context, store: str, after: str | None) -> AsyncI
 
     async for update in context.tails.follow(STORE_ORDERS.of(store_id), after, snapshot):
         value = update.value
-        yield replace(update, value=[order_of_event(value)] if isinstance(value, Event) else value)
+        yield update.carrying([order_of_event(value)] if isinstance(value, Event) else value)
 
 
 async def require_board(context: Context, store_id: UUID) -> None:

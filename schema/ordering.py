@@ -204,9 +204,7 @@ class StoreBoardUpdate:
     type: str | None
     at: datetime
     reset: FeedReset | None
-    orders: list[Order] = computed(
-        lambda root: root.value, description="SNAPSHOT: all live orders; EVENT: the one that changed."
-    )
+    orders: list[Order] = computed(_value, description="SNAPSHOT: all live orders; EVENT: the one that changed.")
 
 
 @strawberry.input

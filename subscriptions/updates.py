@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class UpdateKind(StrEnum):
@@ -39,3 +40,7 @@ class Update(Generic[T]):
     at: datetime
     reset: FeedReset | None
     value: T
+
+    def carrying(self, value: V) -> Update[V]:
+        """The same delivery with another value."""
+        return Update(self.cursor, self.kind, self.type, self.at, self.reset, value)

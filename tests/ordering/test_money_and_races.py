@@ -91,7 +91,10 @@ async def test_all_of_it_at_once(city: City) -> None:
         payment = await payments.pay(city.runtime, who, order.id, "sandbox", "p")
         city.provider.consumer_pays(payment.out_trade_no)
         await asyncio.gather(
-            *[_do(city, step, order.id, payment.out_trade_no) for step in ("notify", "notify again", "cancel", "expire")]
+            *[
+                _do(city, step, order.id, payment.out_trade_no)
+                for step in ("notify", "notify again", "cancel", "expire")
+            ]
         )
         await _settle_down(city)
         await _check(city, order.id, payment.out_trade_no)

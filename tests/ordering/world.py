@@ -103,7 +103,8 @@ class City:
             f"+86139{rider.int % 10**8:08d}",
         )
         await self.runtime.database.execute(
-            """INSERT INTO rider (id, person_id, city_id, name, phone, online, latitude, longitude, located_at, created_at)
+            """INSERT INTO rider (id, person_id, city_id, name, phone, online, latitude, longitude, located_at,
+                                  created_at)
                VALUES ($1, $2, $3, 'Rider', '+8613900000000', $4, $5, $6, $7, $7)""",
             rider,
             person,
@@ -129,7 +130,12 @@ class City:
         who = consumer or self.consumer
         delivery = mode is FulfilmentMode.DELIVERY
         quote = await placing.quote(
-            self.runtime, who, self.store_id, mode, [RequestedLine(self.skus[0], quantity, ())], HOME if delivery else None
+            self.runtime,
+            who,
+            self.store_id,
+            mode,
+            [RequestedLine(self.skus[0], quantity, ())],
+            HOME if delivery else None,
         )
         table = await self.runtime.database.fetchval("SELECT id FROM dining_table WHERE store_id = $1", self.store_id)
         address = Address("Li", "13800138000", "Home 1", HOME) if delivery else None
@@ -228,9 +234,7 @@ async def build(runtime: Runtime, provider: FakeProvider, *, stock: int | None =
         now,
     )
     await db.execute("INSERT INTO dining_table (id, store_id, code, seats) VALUES ($1, $2, 'T1', 4)", uuid7(), store)
-    await db.execute(
-        "INSERT INTO category (id, store_id, name, position) VALUES ($1, $2, 'Mains', 0)", category, store
-    )
+    await db.execute("INSERT INTO category (id, store_id, name, position) VALUES ($1, $2, 'Mains', 0)", category, store)
     await db.execute(
         """INSERT INTO item (id, store_id, category_id, name, description, position, available)
            VALUES ($1, $2, $3, 'Beef noodles', '', 0, true)""",

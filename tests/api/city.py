@@ -1,0 +1,304 @@
+"""The whole program on a loopback port, its demo city, and small clients of its public API."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import orjson
+import uvicorn
+
+import app
+from auth.principals import View
+from core import ids
+from core.settings import Settings
+from services import identity, seed
+from services.unit import transaction
+from tests.api import documents as doc
+
+HOME = {"latitude": 39.915, "longitude": 116.42}
+ADDRESS = {"contact": "Li", "phone": "13800138000", "text": "Home 1", "location": HOME}
+PATIENCE = 15.0
+"""Seconds after which what a test waits for will not come any more."""
+
+_numbers = itertools.count(1)
+
+
+def key() -> str:
+    """A fresh idempotency key."""
+    return uuid4().hex
+
+
+class Server(uvicorn.Server):
+    """Runs in the loop of the test, leaves the signals alone, and tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+@dataclass
+class City:
+    """A running city. ``tokens`` by view in lower case; ``store`` and ``id`` are public ids of the demo's."""
+
+    program: app.Program
+    url: str
+    http: aiohttp.ClientSession
+    tokens: dict[str, str]
+    id: str
+    store: str
+    menu: list[dict[str, Any]] = field(default_factory=list)
+
+    # callers
+
+    async def post(self, body: Any, token: str | None = None, **headers: str) -> tuple[int, Any]:
+        """``(HTTP status, answer)`` to a body sent as it is."""
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        async with self.http.post(f"{self.url}/graphql", json=body, headers=headers) as response:
+            return response.status, orjson.loads(await response.read())
+
+    async def graphql(self, token: str | None, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The whole answer."""
+        _, answer = await self.post({"query": query, "variables": variables or {}}, token)
+        return answer
+
+    async def do(self, token: str | None, query: str, **variables: Any) -> Any:
+        """The value of the only root field; a GraphQL error fails the test."""
+        answer = await self.graphql(token, query, variables)
+        assert "errors" not in answer, answer["errors"]
+        (value,) = answer["data"].values()
+        return value
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        return await self.program.runtime.database.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> None:
+        await self.program.runtime.database.execute(sql, *args)
+
+    async def rows(self) -> dict[str, int]:
+        """Number of rows of every table that business writes to."""
+        runtime = self.program.runtime
+        names = await runtime.database.fetch(
+            """SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'
+               AND table_type = 'BASE TABLE' AND table_name NOT LIKE 'pgqueuer%' AND table_name <> 'refresh_session'"""
+        )
+        union = " UNION ALL ".join(f"SELECT '{r[0]}' AS name, count(*) AS n FROM \"{r[0]}\"" for r in names)
+        return {row["name"]: row["n"] for row in await runtime.database.fetch(union)}
+
+    # people
+
+    async def open_session(self, person_id: UUID, view: View, ttl: timedelta = timedelta(hours=1)) -> str:
+        async with transaction(self.program.runtime) as unit:
+            return (await identity.open_session(unit, person_id, view, ttl)).access_token
+
+    async def consumer(self) -> str:
+        """A new person's token."""
+        return await self._person(View.CONSUMER, new_phone())
+
+    async def _person(self, view: View, phone: str) -> str:
+        async with transaction(self.program.runtime) as unit:
+            person_id = await identity.ensure_person(unit, phone, "Somebody")
+        return await self.open_session(person_id, view)
+
+    async def rider(self, *, online: bool = True) -> tuple[str, str]:
+        """``(token, rider id)`` of a new rider near the demo store."""
+        phone = new_phone()
+        made = await self.do(self.tokens["admin"], doc.REGISTER_RIDER, city=self.id, phone=phone)
+        token = await self._person(View.RIDER, phone)
+        if online:
+            await self.do(token, doc.GO_ONLINE, at={"latitude": 39.911, "longitude": 116.413})
+        return token, made["id"]
+
+    async def shop(self) -> tuple[str, str, str]:
+        """``(owner's token, store id, SKU id)`` of a new merchant's only store, with uncounted stock at 25.00."""
+        phone = new_phone()
+        merchant = await self.do(self.tokens["admin"], doc.REGISTER_MERCHANT, city=self.id, phone=phone)
+        token = await self._person(View.MERCHANT, phone)
+        store = await self.do(token, doc.CREATE_STORE, merchant=merchant["id"])
+        category = await self.do(token, doc.CREATE_CATEGORY, store=store["id"])
+        item = await self.do(token, doc.CREATE_ITEM, category=category["id"])
+        return token, store["id"], item["skus"][0]["id"]
+
+    # orders
+
+    async def quote(self, token: str, store: str, sku: str, mode: str = "DELIVERY", quantity: int = 2) -> Any:
+        lines = [{"sku": sku, "quantity": quantity}]
+        where = HOME if mode == "DELIVERY" else None
+        return await self.do(token, doc.CREATE_QUOTE, input={"store": store, "mode": mode, "lines": lines, "location": where})
+
+    async def place(self, token: str, store: str, sku: str, mode: str = "DELIVERY") -> str:
+        quote = await self.quote(token, store, sku, mode)
+        order = await self.do(token, doc.PLACE, key=key(), input=place_input(quote["id"], mode))
+        return order["id"]
+
+    async def paid(self, token: str, store: str, sku: str, mode: str = "DELIVERY") -> str:
+        """An order whose payment the provider has confirmed."""
+        order = await self.place(token, store, sku, mode)
+        await self.pay(token, order)
+        return order
+
+    async def pay(self, token: str, order: str) -> None:
+        """Pay in the wallet and follow the order until that is known."""
+        payment = await self.do(token, doc.PAY, order=order, key=key())
+        async with self.follow(token, doc.ORDER_STATE_UPDATES, order=order) as follower:
+            async with self.http.post(payment["payUrl"]) as response:
+                assert response.status < 300
+            await follower.until(lambda value: value["order"]["state"] != "PLACED")
+
+    @asynccontextmanager
+    async def follow(self, token: str | None, query: str, **variables: Any) -> AsyncIterator[Follower]:
+        """A subscription over a WebSocket of its own, confirmed to be on its way."""
+        async with self.http.ws_connect(f"{self.url}/graphql", protocols=("graphql-transport-ws",)) as ws:
+            payload = {"authorization": f"Bearer {token}"} if token else {}
+            await ws.send_json({"type": "connection_init", "payload": payload})
+            first = await ws.receive_json(timeout=PATIENCE)
+            assert first["type"] == "connection_ack", first
+            follower = Follower(ws)
+            await ws.send_json({"id": "1", "type": "subscribe", "payload": {"query": query, "variables": variables}})
+            reading = asyncio.create_task(follower.read())
+            try:
+                yield follower
+            finally:
+                reading.cancel()
+
+
+@dataclass
+class Follower:
+    """Everything that a subscription was told. ``ended``: "complete", or the errors."""
+
+    ws: aiohttp.ClientWebSocketResponse
+    values: list[Any] = field(default_factory=list)
+    ended: Any = None
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self) -> None:
+        try:
+            async for message in self.ws:
+                told = orjson.loads(message.data)
+                if told["type"] == "pong":
+                    self._settled.set()
+                    continue
+                if told["type"] == "ping":
+                    await self.ws.send_json({"type": "pong"})
+                    continue
+                async with self.changed:
+                    self._take(told)
+                    self.changed.notify_all()
+        finally:
+            self._settled.set()
+            async with self.changed:
+                self.ended = self.ended or f"closed {self.ws.close_code}"
+                self.changed.notify_all()
+
+    def _take(self, told: dict[str, Any]) -> None:
+        match told["type"]:
+            case "next":
+                payload = told["payload"]
+                if payload.get("errors"):
+                    self.ended = payload["errors"]
+                else:
+                    self.values.extend(payload["data"].values())
+            case "complete":
+                self.ended = "complete"
+            case "error":
+                self.ended = told["payload"]
+
+    async def until(self, wanted: Any) -> Any:
+        """The first value, told already or to come, for which ``wanted(value)`` is true."""
+
+        def found() -> Any:
+            return next((value for value in self.values if wanted(value)), None)
+
+        async with asyncio.timeout(PATIENCE), self.changed:
+            await self.changed.wait_for(lambda: found() is not None or self.ended is not None)
+        assert found() is not None, (self.ended, self.values)
+        return found()
+
+    async def count(self, number: int) -> None:
+        """Wait for at least that many values."""
+        async with asyncio.timeout(PATIENCE), self.changed:
+            await self.changed.wait_for(lambda: len(self.values) >= number or self.ended is not None)
+        assert len(self.values) >= number, (self.ended, self.values)
+
+    async def settle(self) -> None:
+        """A round trip: what the server had on its way before is told. Also when the socket is closed."""
+        self._settled.clear()
+        if self.ended is None:
+            await self.ws.send_json({"type": "ping"})
+            await asyncio.wait_for(self._settled.wait(), PATIENCE)
+
+    async def end(self) -> Any:
+        """How it ended: wait for that."""
+        async with asyncio.timeout(PATIENCE), self.changed:
+            await self.changed.wait_for(lambda: self.ended is not None)
+        return self.ended
+
+
+def new_phone() -> str:
+    return f"+86137{next(_numbers):08d}"
+
+
+def place_input(quote: str, mode: str = "DELIVERY") -> dict[str, Any]:
+    return {"quote": quote} | ({"address": ADDRESS} if mode == "DELIVERY" else {})
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    """The codes of the GraphQL errors."""
+    return [error["extensions"]["code"] for error in answer.get("errors", ())]
+
+
+def some_id(type_name: str) -> str:
+    """The id of a thing of that type that does not exist."""
+    return ids.encode(type_name, ids.uuid7())
+
+
+@asynccontextmanager
+async def running_city(database_url: str, folder: Path, **chosen: Any) -> AsyncIterator[City]:
+    """The program with the demo city on a free port; it ends in good order."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    settings = Settings(
+        database_url=database_url, sandbox=True, introspection=True, data_dir=folder, port=port,
+        shutdown_grace=timedelta(seconds=2), **chosen,
+    )  # fmt: skip
+    application = app.create_app(settings)
+    config = uvicorn.Config(
+        application, http="httptools", ws="websockets-sansio", ws_ping_interval=None, lifespan="on",
+        log_config=None, access_log=False, timeout_graceful_shutdown=2,
+    )  # fmt: skip
+    server = Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        listening = asyncio.create_task(server.listening.wait())
+        await asyncio.wait([serving, listening], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        assert listening.done(), "the program did not start"
+        program: app.Program = application.state.program
+        tokens = await seed.demo_tokens(program.runtime)
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+            city = City(program, f"http://127.0.0.1:{port}", http, tokens, tokens.pop("city"), tokens.pop("store"))
+            city.menu = (await city.do(tokens["consumer"], doc.MENU, store=city.store))["menu"]
+            yield city
+        await program.drain()
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(serving, 20)
