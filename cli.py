@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import re
@@ -44,6 +45,7 @@ from replay.command import replay
 from schema.build import full_schema
 from services import seed
 from services.jobs import JobRunner
+from tools.error_docs import error_docs
 
 CONFIGURATION: Final = Path("docs/configuration.md")
 DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
@@ -56,6 +58,7 @@ cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 operations_cli = typer.Typer(no_args_is_help=True, help="Persisted operations: all that a partner can call.")
 cli.add_typer(operations_cli, name="operations")
 cli.command()(replay)
+cli.command()(error_docs)
 
 console = Console()
 complaints = Console(stderr=True)
@@ -88,6 +91,13 @@ def development(**chosen: Any) -> Settings:
     return load_settings(**unset | {name: value for name, value in chosen.items() if value is not None})
 
 
+def deadlines_for_people(settings: Settings) -> dict[str, timedelta]:
+    """Deadlines stretched by the speed of the clock: who clicks through the terminals does not live faster."""
+    names = ("quote_ttl", "payment_ttl", "accept_ttl", "offer_ttl")
+    stretch = max(settings.clock_speed, 1.0)
+    return {name: getattr(settings, name) * stretch for name in names}
+
+
 def run_async(main: Coroutine[Any, Any, None]) -> None:
     """Run ``main`` on uvloop where there is one."""
     if sys.platform == "win32":
@@ -113,6 +123,7 @@ def run(
     settings = development(port=port, host=host, data_dir=data_dir)
     if settings.clock_origin is None and settings.clock_speed == 1:
         settings = settings.model_copy(update=continued_clock(settings.data_dir / "clock.json", speed))
+    settings = settings.model_copy(update=deadlines_for_people(settings))
     logs.configure(settings.log_level, json=settings.log_json)
 
     demos: list[asyncio.subprocess.Process] = []
@@ -240,6 +251,10 @@ def serve_forever(
 
     async def listening() -> None:
         began.append(True)
+        # What start-up made (schema, contracts, documents) stays for good: the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         if started is not None:
             await started(base_url)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote_plus
@@ -99,7 +98,7 @@ def _credentials(authorization: str | None, form: dict[str, str]) -> tuple[str, 
         raise OAuthError("invalid_request", "use one way of client authentication")
     try:
         client_id, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, no UTF-8, or not even ASCII
         colon = client_id = secret = ""
     if not colon:
         raise OAuthError("invalid_client", "the credentials cannot be read", status=401, basic=True)

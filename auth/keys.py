@@ -108,7 +108,10 @@ class SigningKeys:
         found = self._by_kid.get(kid)
         if found is None and self._path is not None and (changed := _changed_at(self._path)) != self._read_at:
             self._read_at = changed
-            self._take(_load(self._path)[0])
+            try:
+                self._take(_load(self._path)[0])
+            except (OSError, ValueError) as error:
+                log.warning("keys.not_read_again", path=str(self._path), error=repr(error))  # those known still count
             found = self._by_kid.get(kid)
         return found
 

@@ -116,13 +116,15 @@ class SandboxPayments:
             self._send_later(str(row["id"]), row["url"], row["body"].encode())
 
     async def stop(self) -> None:
+        http, pool = self._http, self._pool
+        self._http = self._pool = None
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
-        if self._http is not None:
-            await self._http.close()
-        if self._pool is not None:
-            await self._pool.close()
+        if http is not None:
+            await http.close()
+        if pool is not None:
+            await pool.close()
 
     # the client's side
 
@@ -329,6 +331,8 @@ class SandboxPayments:
     # notifications
 
     def _send_later(self, key: str, url: str, body: bytes) -> None:
+        if self._http is None:  # stopped meanwhile: the next start sends it
+            return
         task = asyncio.create_task(self._send(key, url, body))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
@@ -362,7 +366,7 @@ class SandboxPayments:
         try:
             async with self._lines, self._http.post(url, data=body, headers=headers) as response:
                 return response.status < 300
-        except (TimeoutError, aiohttp.ClientError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             log.info("sandbox.notification_undelivered", url=url, error=repr(error))
             return False
 

@@ -72,7 +72,7 @@ async def _page(
     return make_page(rows, first, lambda row: ids.encode("Order", row.id), after=after)
 
 
-async def order_events(root: OrderRecord, info: Info, first: int, after: str | None) -> Page[OrderEvent]:
+async def order_events(root: OrderRecord, info: Info, first: int, after: str | None = None) -> Page[OrderEvent]:
     if after is not None and not after.isdigit():
         raise InvalidInput(field="after", reason="is not a cursor of this list")
     rows = await reading.events(info.context.runtime, root.id, page_size(first) + 1, int(after or 0))

@@ -325,23 +325,18 @@ async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, 
 
 async def _grant(unit: Unit, person_id: UUID, role: GrantRole, store_id: UUID | None, city_id: UUID | None) -> UUID:
     """A live grant of the role: the one there is, or a new one."""
-    made = await unit.sql.fetchval(
-        """INSERT INTO "grant" (id, person_id, role, store_id, city_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-           ON CONFLICT DO NOTHING RETURNING id""",
+    place = "city_id" if store_id is None else "store_id"
+    # The update changes nothing, but holds the row: a revocation comes before it or waits.
+    return await unit.sql.fetchval(
+        f"""INSERT INTO "grant" (id, person_id, role, store_id, city_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+            ON CONFLICT (person_id, role, {place}) WHERE revoked_at IS NULL AND {place} IS NOT NULL
+            DO UPDATE SET role = excluded.role RETURNING id""",
         unit.runtime.new_id(),
         person_id,
         role,
         store_id,
         city_id,
         unit.now,
-    )
-    return made or await unit.sql.fetchval(
-        """SELECT id FROM "grant" WHERE person_id = $1 AND role = $2 AND revoked_at IS NULL
-           AND store_id IS NOT DISTINCT FROM $3 AND city_id IS NOT DISTINCT FROM $4""",
-        person_id,
-        role,
-        store_id,
-        city_id,
     )
 
 

@@ -38,6 +38,7 @@ LONGEST_PAUSE: Final = timedelta(minutes=5)
 CONCURRENCY: Final = 10
 RECONNECT_PAUSES: Final = (0.2, 1.0, 3.0, 10.0)
 RETENTION_SCHEDULE: Final = "20 3 * * *"
+SWEEP_SCHEDULE: Final = "* * * * *"
 
 # The gateway's registry exports it.
 RUNS: Final = Counter("hutong_jobs_total", "Runs of jobs, by outcome.", ["job", "outcome"], registry=None)
@@ -117,6 +118,7 @@ class JobRunner:
         for name, handler in self._jobs.items():
             queue.entrypoint(name, on_failure="hold", executor_factory=self._executor)(self._entrypoint(name, handler))
         queue.schedule("feeds.forget", RETENTION_SCHEDULE)(self._forget_events)
+        queue.schedule("dispatch.sweep", SWEEP_SCHEDULE)(self._sweep)
         running = asyncio.create_task(
             queue.run(batch_size=CONCURRENCY // 2, max_concurrent_tasks=CONCURRENCY, shutdown_on_listener_failure=True)
         )
@@ -155,6 +157,9 @@ class JobRunner:
             RUNS.labels(name, "done").inc()
 
         return run
+
+    async def _sweep(self, schedule: Schedule) -> None:
+        await dispatch.sweep(self._runtime)
 
     async def _forget_events(self, schedule: Schedule) -> None:
         """Drop what the event log need not hold any longer."""

@@ -11,6 +11,8 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from auth.principals import Held, Principal, PrincipalKind, View
 from auth.tokens import hash_secret, issue
 from core.geo import Point
@@ -119,15 +121,29 @@ async def ensure_admin(unit: Unit, city_id: UUID, phone: str, name: str) -> UUID
 
 
 async def _noodle_shop(runtime: Runtime, admin: Principal, city_id: UUID) -> tuple[UUID, UUID]:
-    """``(store, owner)`` of the demo shop."""
+    """``(store, owner)`` of the demo shop, opened when there is none."""
+    if (found := await _find_shop(runtime, city_id)) is not None:
+        return found
+    # Opening it takes several transactions: the lock is a connection's own, and not the pool's, which they need.
+    connection = await asyncpg.connect(runtime.database.url)
+    try:
+        await connection.execute("SELECT pg_advisory_lock(hashtext('demo shop'))")
+        return await _find_shop(runtime, city_id) or await _open_shop(runtime, admin, city_id)
+    finally:
+        await connection.close()
+
+
+async def _find_shop(runtime: Runtime, city_id: UUID) -> tuple[UUID, UUID] | None:
     found = await runtime.database.fetchrow(
         """SELECT s.id, m.owner_id FROM store s JOIN merchant m ON m.id = s.merchant_id
            JOIN person p ON p.id = m.owner_id WHERE p.phone = $1 AND s.city_id = $2 ORDER BY s.id LIMIT 1""",
         OWNER_PHONE,
         city_id,
     )
-    if found is not None:
-        return found["id"], found["owner_id"]
+    return None if found is None else (found["id"], found["owner_id"])
+
+
+async def _open_shop(runtime: Runtime, admin: Principal, city_id: UUID) -> tuple[UUID, UUID]:
     merchant = await merchants.register_merchant(runtime, admin, city_id, "老北京面馆 Old Beijing Noodles", OWNER_PHONE)
     tag = await StoreTag.get(slug="noodles")
     store = await merchants.create_store(
@@ -178,7 +194,8 @@ async def _client(unit: Unit, view: View, name: str, store_id: UUID | None, city
     return await unit.sql.fetchval(
         """INSERT INTO client (id, kind, name, client_id, secret_hash, store_id, city_id, created_at)
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-           ON CONFLICT (client_id) DO UPDATE SET name = excluded.name RETURNING id""",
+           ON CONFLICT (client_id) DO UPDATE SET name = excluded.name, secret_hash = excluded.secret_hash
+           RETURNING id""",
         unit.runtime.new_id(),
         view,
         name,

@@ -81,9 +81,11 @@ class RedisBackend(BroadcastBackend):
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._send())]
 
     async def disconnect(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # redis-py can swallow a cancellation that comes while it connects: insist.
+        while running := [task for task in self._tasks if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=0.1)
         self._tasks = []
         await self._reader.aclose()
         await self._writer.aclose()
@@ -160,7 +162,7 @@ class RedisBackend(BroadcastBackend):
                         self._put(message["channel"].decode(), GAP)
                         delay = _FIRST_DELAY
                     elif message["type"] == "message":
-                        origin, _, body = message["data"].decode().partition(" ")
+                        origin, _, body = message["data"].decode(errors="replace").partition(" ")
                         if origin != self._origin:
                             self._put(message["channel"].decode(), body)
             except (RedisError, OSError) as error:
@@ -222,8 +224,8 @@ class BroadcastSignals:
                 event = await subscriber.get()
                 try:
                     deliver(decode(event.message))
-                except Exception:
-                    log.exception("signals.undeliverable", message=event.message[:200])
+                except Exception as error:
+                    log.warning("signals.undeliverable", error=repr(error), message=event.message[:200])
 
 
 def encode(signals: Sequence[Signal]) -> str:

@@ -1,14 +1,13 @@
 """Which rider is offered which delivery.
 
 :func:`run` matches what waits in a city with who is free, in a transaction of its own after the change that made
-a match possible has committed; a job enqueued with that change repeats it should the process die in between.
+a match possible has committed; :func:`sweep`, every minute, repeats it should the process have died in between.
 Runs of one city are serialised by an advisory lock, so two of them never look past each other's half-made match.
 The policy is :func:`choose`, which sees all free riders for one delivery: a better dispatcher goes there.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,8 +28,6 @@ MAX_OFFERS_PER_RUN = 20
 
 _LOCK_SPACE = 0x68747364  # any constant of our own: advisory locks share one number space
 
-RETRY_AFTER = timedelta(seconds=5)
-
 
 async def after(runtime: Runtime, order: OrderRecord) -> OrderRecord:
     """Dispatch in the city after a committed change of ``order``; the order as it is then."""
@@ -39,11 +36,6 @@ async def after(runtime: Runtime, order: OrderRecord) -> OrderRecord:
     await run(runtime, order.city_id)
     row = await runtime.database.fetchrow(f"{records.ORDER_SELECT} WHERE o.id = $1", order.id)
     return order if row is None else records.order_from_row(row)
-
-
-def ensure(unit: Unit, city_id: UUID) -> None:
-    """Have the city dispatched soon even if this process dies right after its commit."""
-    unit.enqueue("dispatch", {"city": city_id}, at=unit.now + RETRY_AFTER)
 
 
 async def run(runtime: Runtime, city_id: UUID) -> int:
@@ -147,14 +139,15 @@ async def withdraw(unit: Unit, order: OrderRecord, type: str, actor: Actor) -> N
     await unit.sql.execute(
         "UPDATE delivery SET declined_by = declined_by || to_jsonb($2::text) WHERE id = $1", delivery.id, str(rider_id)
     )
-    ensure(unit, order.city_id)
 
 
 # jobs
 
 
-async def _dispatch(runtime: Runtime, payload: dict[str, Any]) -> None:
-    await run(runtime, UUID(payload["city"]))
+async def sweep(runtime: Runtime) -> None:
+    """Dispatch wherever something waits: finds what a process that died right after a commit left undone."""
+    for row in await runtime.database.fetch("SELECT DISTINCT city_id FROM delivery WHERE state = 'SEARCHING'"):
+        await run(runtime, row["city_id"])
 
 
 async def _offer_deadline(runtime: Runtime, payload: dict[str, Any]) -> None:
@@ -174,4 +167,4 @@ async def _offer_deadline(runtime: Runtime, payload: dict[str, Any]) -> None:
     await run(runtime, order.city_id)
 
 
-JOBS = {"dispatch": _dispatch, "offer_deadline": _offer_deadline}
+JOBS = {"offer_deadline": _offer_deadline}

@@ -178,7 +178,6 @@ async def complete(runtime: Runtime, principal: Principal, delivery_id: UUID) ->
         assert delivery.rider_id is not None
         await dispatch.free_rider(unit, delivery.rider_id, delivery.id)
         unit.enqueue("order_complete", {"order": order.id}, at=unit.now + unit.runtime.settings.complete_after)
-        dispatch.ensure(unit, order.city_id)
 
     order = await _step(runtime, principal, delivery_id, Act.COMPLETE, "order.delivered", step)
     await dispatch.run(runtime, order.city_id)

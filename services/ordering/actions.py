@@ -42,7 +42,6 @@ async def accept(runtime: Runtime, principal: Principal, order_id: UUID, prep_mi
         if order.mode is FulfilmentMode.DELIVERY:
             order.delivery = _new_delivery(unit, order, Point(store.latitude, store.longitude))
             order.eta = order.delivery.eta
-            dispatch.ensure(unit, order.city_id)
         else:
             order.eta = order.promised_ready_at
         await changes.save(unit, order, "order.accepted", actor)

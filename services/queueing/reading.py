@@ -22,6 +22,7 @@ from services.queueing.rules import (
     actor_of,
     business_date_sql,
     estimate_minutes,
+    wait_of_newcomer,
 )
 from services.runtime import Runtime
 
@@ -189,7 +190,7 @@ async def boards_at(
                     min_party=row["min_party"],
                     max_party=row["max_party"],
                     waiting=row["waiting"],
-                    estimated_wait_minutes=estimate_minutes(row["waiting"] + 1, tables, turn, _pace(row), now),
+                    estimated_wait_minutes=wait_of_newcomer(row["waiting"], tables, turn, _pace(row), now),
                     calling=[],
                     next=[],
                 )

@@ -137,6 +137,16 @@ def estimate_minutes(position: int, table_count: int, turn_minutes: int, pace: P
     return whole if whole <= 10 else math.ceil(whole / 5) * 5
 
 
+def wait_of_newcomer(waiting: int, table_count: int, turn_minutes: int, pace: Pace, now: datetime) -> int:
+    """Minutes that a party which takes a number now is likely to wait.
+
+    Zero when nobody waits and fewer parties were seated in the last hour than there are tables: one is free.
+    """
+    if waiting == 0 and pace.seatings < table_count:
+        return 0
+    return estimate_minutes(waiting + 1, table_count, turn_minutes, pace, now)
+
+
 def business_date(timezone: str, now: datetime) -> date:
     """The business date at ``now``: the local calendar day, counted from DAY_STARTS."""
     return (now.astimezone(ZoneInfo(timezone)).replace(tzinfo=None) - DAY_STARTS).date()

@@ -22,6 +22,7 @@ from auth.principals import View
 from core import ids
 from core.settings import Settings
 from services import identity, seed
+from services.jobs import all_jobs
 from services.unit import transaction
 from tests.api import documents as doc
 
@@ -162,6 +163,13 @@ class City:
             async with self.http.post(payment["payUrl"]) as response:
                 assert response.status < 300
             await follower.until(lambda value: value["order"]["state"] != "PLACED")
+
+    async def miss_deadlines(self, *orders: str) -> None:
+        """Run the jobs that end orders which nobody paid or accepted in time, as if it were that late."""
+        for order in orders:
+            paid = await self.fetchval('SELECT paid_at IS NOT NULL FROM "order" WHERE id = $1', ids.decode("Order", order))
+            job = all_jobs()["order_accept_deadline" if paid else "order_payment_deadline"]
+            await job(self.program.runtime, {"order": str(ids.decode("Order", order))})
 
     @asynccontextmanager
     async def follow(self, token: str | None, query: str, **variables: Any) -> AsyncIterator[Follower]:

@@ -66,6 +66,10 @@ REPORT = """mutation ($fixes: [LocationFixInput!]!) { reportLocation(fixes: $fix
     ... on LocationReport { __typename accepted ignored } ... on UserError { __typename code message }
     ... on LocationRejected { index reason } } }"""
 
+GRANT_CLERK = f"""mutation ($store: ID!, $phone: String!) {{ grantStoreRole(input: {{store: $store, phone: $phone,
+    role: STORE_CLERK}}) {{ ... on Grant {{ id }} {ERROR} }} }}"""
+REVOKE = f"mutation ($grant: ID!) {{ revokeGrant(grant: $grant) {{ ... on Grant {{ revokedAt }} {ERROR} }} }}"
+
 TAKE = f"""mutation ($store: ID!, $size: Int!, $key: String!) {{ takeQueueNumber(store: $store, partySize: $size,
     idempotencyKey: $key) {{ ... on QueueTicket {{ __typename id number }} {ERROR} }} }}"""
 CANCEL_TICKET = f"""mutation ($ticket: ID!) {{ cancelTicket(ticket: $ticket) {{

@@ -330,7 +330,7 @@ async def test_board_lists_called_and_the_first_twenty(runtime: Runtime) -> None
     a, b, c = board.classes
     assert [t.number for t in a.calling] == ["A001"]
     assert (a.waiting, len(a.next), a.next[0].number) == (NEXT_SHOWN + 2, NEXT_SHOWN, "A002")
-    assert (b.waiting, b.calling, b.next, b.estimated_wait_minutes) == (0, [], [], 45)
+    assert (b.waiting, b.calling, b.next, b.estimated_wait_minutes) == (0, [], [], 0)  # a table is free
     assert (c.waiting, c.estimated_wait_minutes) == (1, 120)
 
 

@@ -13,7 +13,7 @@ import redis.asyncio
 from core.ids import uuid7
 from subscriptions import signals as signals_module
 from subscriptions.feeds import ORDER, Signal
-from subscriptions.signals import BroadcastSignals, RedisBackend, decode, encode
+from subscriptions.signals import CHANNEL, BroadcastSignals, RedisBackend, decode, encode
 from tests.engines import RedisServer
 from tests.realtime.log import PATIENCE, append, new_feed, open_tails, reader, take, until
 
@@ -54,7 +54,7 @@ async def subscribed(url: str, count: int) -> None:
     """Wait until ``count`` subscribers are connected to the channel."""
     client = redis.asyncio.from_url(url)
     async with asyncio.timeout(PATIENCE):
-        while dict(await client.pubsub_numsub(signals_module.CHANNEL)) != {signals_module.CHANNEL.encode(): count}:
+        while dict(await client.pubsub_numsub(CHANNEL)) != {CHANNEL.encode(): count}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await client.aclose()
 
@@ -201,7 +201,7 @@ async def test_unreadable_messages_harm_nobody(redis_url: str) -> None:
     client = redis.asyncio.from_url(redis_url)
     async with process(redis_url) as (port, inbox):
         for junk in (b"\xff\xfe", b"", b"x not-json", b"x {}", b"x [1]", b"x [[1]]", b"x 5"):
-            await client.publish(signals_module.CHANNEL, junk)
+            await client.publish(CHANNEL, junk)
         sent = [signal()]
         async with process(redis_url) as (other, _):
             await other.publish(sent)

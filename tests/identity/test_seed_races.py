@@ -1,0 +1,31 @@
+"""A demo city that several processes make at once, or that outlives the keys it was made with."""
+
+from __future__ import annotations
+
+import asyncio
+
+from auth.principals import View
+from auth.tokens import hash_secret
+from services import seed
+from tests.support import make_runtime
+
+
+async def test_processes_that_start_together_make_one_demo_city(database_url: str) -> None:
+    async with make_runtime(database_url) as runtime:
+        made = await asyncio.gather(*(seed.seed(runtime) for _ in range(4)))
+        assert made == [made[0]] * 4
+        for table in ("city", "merchant", "store", "rider"):
+            assert await runtime.database.fetchval(f"SELECT count(*) FROM {table}") == 1, table
+        assert await runtime.database.fetchval("SELECT count(*) FROM item") == 4
+        # More askers than the pool has connections.
+        assert await asyncio.wait_for(asyncio.gather(*(seed.seed(runtime) for _ in range(20))), 30) == [made[0]] * 20
+
+
+async def test_a_demo_machine_keeps_its_secret_when_the_keys_are_new(database_url: str) -> None:
+    async with make_runtime(database_url) as runtime:
+        made = await seed.seed(runtime)
+        await runtime.database.execute("UPDATE client SET secret_hash = $1", hash_secret("of older keys"))
+        assert await seed.seed(runtime) == made
+        for view in (View.PARTNER, View.DEVICE):
+            stored = await runtime.database.fetchval("SELECT secret_hash FROM client WHERE id = $1", made.clients[view])
+            assert stored == hash_secret(seed.demo_secret(runtime, f"demo-{view.lower()}"))
