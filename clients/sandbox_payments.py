@@ -173,7 +173,7 @@ class SandboxPayments:
             return Notification(
                 kind, str(data["out_trade_no"]), refund, int(data["amount"]), str(data["currency"]), data["trade_no"]
             )
-        except (KeyError, ValueError, TypeError, InvalidSignature) as error:
+        except (KeyError, ValueError, TypeError, OverflowError, InvalidSignature) as error:
             raise NotificationInvalid(f"{type(error).__name__} in the notification") from None
 
     @property

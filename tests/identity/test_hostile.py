@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
 from starlette.applications import Starlette
 
 from auth import http
@@ -50,6 +52,26 @@ async def test_headers_and_claims_of_any_shape_are_invalid(header: bytes, claims
     with pytest.raises(Unauthenticated) as refusal:
         verify(SigningKeys.generate(), token)
     assert refusal.value.reason is Reason.INVALID
+
+
+async def test_the_public_key_is_nobodys_shared_secret() -> None:
+    """Signed by hand, because libraries refuse to make such tokens."""
+    keys = SigningKeys.generate()
+    genuine, _ = issue(keys, View.ADMIN, uuid4(), uuid4(), MINUTE)
+    claims = genuine.split(".")[1]
+    public = serialization.load_pem_private_key(keys.newest.pem, None).public_key()
+    shapes = [
+        public.public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+        for encoding in (serialization.Encoding.PEM, serialization.Encoding.DER)
+    ]
+    for secret in (*shapes, shapes[0].strip(), b""):
+        for algorithm in ("HS256", "ES256"):
+            header = f'{{"alg":"{algorithm}","typ":"JWT","kid":"{keys.newest.kid}"}}'.encode()
+            text = f"{base64.urlsafe_b64encode(header).rstrip(b'=').decode()}.{claims}"
+            mac = base64.urlsafe_b64encode(hmac.digest(secret, text.encode(), "sha256")).rstrip(b"=").decode()
+            with pytest.raises(Unauthenticated) as refusal:
+                verify(keys, f"{text}.{mac}")
+            assert refusal.value.reason is Reason.INVALID
 
 
 async def test_a_keys_file_that_goes_missing_logs_nobody_out(tmp_path: Path) -> None:

@@ -73,9 +73,7 @@ async def test_a_partner_gets_a_token_by_basic_authentication(world: World, endp
 async def test_a_device_gets_a_token_by_form_and_works_at_its_store(world: World, endpoint: httpx.AsyncClient) -> None:
     store, other = await world.store(), await world.store()
     device = await machine(world, View.DEVICE, store)
-    answer = await endpoint.post(
-        "/oauth/token", data={**GRANT, "client_id": device.client_id, "client_secret": SECRET}
-    )
+    answer = await endpoint.post("/oauth/token", data={**GRANT, "client_id": device.client_id, "client_secret": SECRET})
     assert answer.status_code == 200
     authenticator = Authenticator(world.runtime.database, world.runtime.keys)
     who = await authenticator.principal(answer.json()["access_token"])
@@ -110,8 +108,8 @@ async def test_wrong_clients_are_refused_alike(world: World, endpoint: httpx.Asy
     partner = await machine(world, View.PARTNER)
     headers = [
         basic(partner.client_id, "wrong"), basic(partner.client_id, ""), basic("nobody"), basic("nobody", ""),
-        basic("nul\0"), {"authorization": "Basic !!!"}, {"authorization": "Basic " + base64.b64encode(b"\xff:x").decode()},
-        {"authorization": "Bearer x"}, {},
+        basic("nul\0"), {"authorization": "Basic !!!"}, {"authorization": "Bearer x"}, {},
+        {"authorization": "Basic " + base64.b64encode(b"\xff:x").decode()},
     ]  # fmt: skip
     for header in headers:
         answer = await endpoint.post("/oauth/token", data=GRANT, headers=header)

@@ -61,11 +61,11 @@ class World:
     async def store(self) -> UUID:
         """A bare store of the merchant, without staff."""
         row: dict[str, Any] = {
-            "id": uuid4(), "merchant_id": self.merchant_id, "city_id": self.city_id, "name": "Shop", "address": "Street",
-            "phone": "+861065123456", "latitude": 39.9, "longitude": 116.4, "timezone": "Asia/Shanghai",
-            "currency": "CNY", "status": "OPEN", "hours": "[]", "services": "[]", "tag_ids": "[]",
-            "delivery_radius_m": 3000, "minimum_order": 0, "delivery_fee": 0, "prep_minutes": 10, "queue_open": True,
-            "search_text": "", "search_grams": [], "created_at": self.runtime.clock.now(),
+            "id": uuid4(), "merchant_id": self.merchant_id, "city_id": self.city_id, "name": "Shop",
+            "address": "Street", "phone": "+861065123456", "latitude": 39.9, "longitude": 116.4,
+            "timezone": "Asia/Shanghai", "currency": "CNY", "status": "OPEN", "hours": "[]", "services": "[]",
+            "tag_ids": "[]", "delivery_radius_m": 3000, "minimum_order": 0, "delivery_fee": 0, "prep_minutes": 10,
+            "queue_open": True, "search_text": "", "search_grams": [], "created_at": self.runtime.clock.now(),
         }  # fmt: skip
         places = ", ".join(f"${n}" for n in range(1, len(row) + 1))
         await self.runtime.database.execute(f"INSERT INTO store ({', '.join(row)}) VALUES ({places})", *row.values())

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from clients import sandbox_payments
@@ -90,8 +91,6 @@ async def test_unsent_notifications_survive_a_restart(database_url: str) -> None
 
 
 async def _move_hooks(database_url: str, old: str, new: str) -> None:
-    import asyncpg
-
     connection = await asyncpg.connect(database_url)
     await connection.execute("UPDATE sandbox.notification SET url = replace(url, $1, $2)", old, new)
     await connection.close()

@@ -75,7 +75,7 @@ class World:
     async def settled(self) -> None:
         """Wait until the provider has nothing more to tell."""
         async with asyncio.timeout(10):
-            while await self.payments._db.fetchval("SELECT count(*) FROM sandbox.notification"):
+            while await self.payments._db.fetchval("SELECT count(*) FROM sandbox.notification"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -96,7 +96,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
     server.capture_signals = nullcontext  # type: ignore[method-assign]  # pytest has its own
     task = asyncio.create_task(server.serve([listener]))
     async with asyncio.timeout(5):
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
