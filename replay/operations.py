@@ -122,4 +122,5 @@ PICK_UP = _mutation("pickUpDelivery", "delivery: ID!", "Delivery", "id state")
 COMPLETE = _mutation("completeDelivery", "delivery: ID!", "Delivery", "id state rider { currentTask { id state } }")
 RIDER_TASKS = _operation("""subscription RiderTasks($after: String) { riderTasks(after: $after) {
     cursor kind type reset { reason } tasks { id state
-    pickup { latitude longitude } dropoff { latitude longitude } rider { id } offer { rider { id } } order { id version state } } } }""")
+    pickup { latitude longitude } dropoff { latitude longitude } rider { id }
+    offer { rider { id } } order { id version state } } } }""")

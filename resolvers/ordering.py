@@ -17,7 +17,7 @@ from services import payments
 from services.errors import InvalidInput, NotFound
 from services.merchants import TableRecord
 from services.ordering import actions, placing, reading
-from services.ordering.machine import ACTOR_OF_VIEW, available_actions
+from services.ordering.machine import ACTOR_OF_VIEW, actor_of, available_actions
 from services.ordering.placing import Address, QuoteRecord
 from services.ordering.reading import LineRecord, OrderEvent
 from services.ordering.records import OrderRecord, order_from_json
@@ -227,7 +227,11 @@ async def order_updates(context: Context, order: str, after: str | None) -> Asyn
 
     async for update in context.tails.follow(ORDER.of(found.id), after, snapshot):
         value = update.value
-        yield update.carrying(order_of_event(value) if isinstance(value, Event) else value)
+        order_then = order_of_event(value) if isinstance(value, Event) else value
+        if actor_of(order_then, context.principal) is not None:
+            yield update.carrying(order_then)
+        elif await load_order(context, found.id) is None:
+            return  # a rider who gave the job back: what follows is none of theirs
 
 
 def order_of_event(event: Event) -> OrderRecord:

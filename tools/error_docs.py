@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import typer
-from graphql import GraphQLObjectType, GraphQLSchema, GraphQLUnionType
+from graphql import GraphQLObjectType, GraphQLSchema, GraphQLUnionType, get_named_type
 from rich.console import Console
 
 from auth.tokens import Reason
@@ -79,7 +79,10 @@ CLOSES: Final[dict[Close, tuple[str, str]]] = {
     Close.SILENT: ("silent", "yes, with the last cursor"),
     Close.BAD_REQUEST: ("Invalid message received: …", "no"),
     Close.UNAUTHORIZED: ("Unauthorized", "no; send `connection_init` and wait for its answer first"),
-    Close.FORBIDDEN: ("{forbidden}", "with a fresh token; after `grant revoked` with the same one, after `session revoked` only by signing in"),
+    Close.FORBIDDEN: (
+        "{forbidden}",
+        "with a fresh token; after `grant revoked` with the same one, after `session revoked` only by signing in",
+    ),
     Close.SUBPROTOCOL: ("Subprotocol not acceptable", "no; ask for `graphql-transport-ws`"),
     Close.INIT_TIMEOUT: ("Connection initialisation timeout", "yes"),
     Close.SUBSCRIBER_EXISTS: ("Subscriber for … already exists", "no; ids of running operations must differ"),
@@ -169,7 +172,8 @@ def _section(schema: GraphQLSchema, error: type[BusinessError]) -> list[str]:
         lines += [re.sub(r"``(\w+)``", lambda m: f"`{_camel(m[1])}`", doc.replace("\n", " ")), ""]
     lines += ["| | |", "|---|---|", f"| code | `{error.code}` |"]
     if isinstance(kind, GraphQLObjectType):
-        facts = [f"`{n}: {field.type}`" for n, field in kind.fields.items() if n not in ("code", "message")]
+        fields = cast(dict[str, Any], kind.fields)
+        facts = [f"`{n}: {field.type}`" for n, field in fields.items() if n not in ("code", "message")]
         lines.append(f"| facts | {', '.join(facts) or 'none'} |")
     for locale, message in error.messages.items():
         shown = re.sub(r"\{(\w+)\}", lambda m: f"`{_camel(m[1])}`", message)
@@ -180,13 +184,13 @@ def _section(schema: GraphQLSchema, error: type[BusinessError]) -> list[str]:
 
 
 def _mutations(schema: GraphQLSchema, error: str) -> list[str]:
-    found: list[str] = []
-    fields = schema.mutation_type.fields if schema.mutation_type else {}
-    for name, field in fields.items():
-        kind = cast(object, getattr(field.type, "of_type", field.type))
-        if isinstance(kind, GraphQLUnionType) and any(member.name == error for member in kind.types):
-            found.append(name)
+    fields = cast(dict[str, Any], schema.mutation_type.fields if schema.mutation_type else {})
+    found = [name for name, field in fields.items() if error in _members(get_named_type(field.type))]
     return sorted(found)
+
+
+def _members(kind: Any) -> list[str]:
+    return [member.name for member in kind.types] if isinstance(kind, GraphQLUnionType) else []
 
 
 def _codes_in_use() -> set[str]:

@@ -143,7 +143,9 @@ class City:
     async def quote(self, token: str, store: str, sku: str, mode: str = "DELIVERY", quantity: int = 2) -> Any:
         lines = [{"sku": sku, "quantity": quantity}]
         where = HOME if mode == "DELIVERY" else None
-        return await self.do(token, doc.CREATE_QUOTE, input={"store": store, "mode": mode, "lines": lines, "location": where})
+        return await self.do(
+            token, doc.CREATE_QUOTE, input={"store": store, "mode": mode, "lines": lines, "location": where}
+        )
 
     async def place(self, token: str, store: str, sku: str, mode: str = "DELIVERY") -> str:
         quote = await self.quote(token, store, sku, mode)
@@ -167,7 +169,9 @@ class City:
     async def miss_deadlines(self, *orders: str) -> None:
         """Run the jobs that end orders which nobody paid or accepted in time, as if it were that late."""
         for order in orders:
-            paid = await self.fetchval('SELECT paid_at IS NOT NULL FROM "order" WHERE id = $1', ids.decode("Order", order))
+            paid = await self.fetchval(
+                'SELECT paid_at IS NOT NULL FROM "order" WHERE id = $1', ids.decode("Order", order)
+            )
             job = all_jobs()["order_accept_deadline" if paid else "order_payment_deadline"]
             await job(self.program.runtime, {"order": str(ids.decode("Order", order))})
 

@@ -60,7 +60,9 @@ DECLINE_OFFER = on_delivery("declineOffer")
 ARRIVE = on_delivery("arriveAtStore")
 PICK_UP = on_delivery("pickUpDelivery")
 COMPLETE = on_delivery("completeDelivery")
-GO_ONLINE = f"""mutation ($at: GeoPointInput!) {{ goOnline(location: $at) {{ ... on Rider {{ id online }} {ERROR} }} }}"""
+GO_ONLINE = (
+    f"""mutation ($at: GeoPointInput!) {{ goOnline(location: $at) {{ ... on Rider {{ id online }} {ERROR} }} }}"""
+)
 GO_OFFLINE = f"""mutation {{ goOffline {{ ... on Rider {{ id online }} {ERROR} }} }}"""
 REPORT = """mutation ($fixes: [LocationFixInput!]!) { reportLocation(fixes: $fixes) {
     ... on LocationReport { __typename accepted ignored } ... on UserError { __typename code message }

@@ -59,9 +59,19 @@ async def test_nan_in_the_body_is_not_json(city: City) -> None:
 async def test_good_fixes_count_once(city: City) -> None:
     """The counterpart: without it the tests above could pass because every fix is refused."""
     token, rider_id = await city.rider()
-    await city.execute("UPDATE rider SET located_at = $2 WHERE id = $1", decode("Rider", rider_id), wall_now() - timedelta(hours=1))
+    await city.execute(
+        "UPDATE rider SET located_at = $2 WHERE id = $1", decode("Rider", rider_id), wall_now() - timedelta(hours=1)
+    )
     fixes = [fix(later=-n) for n in range(100)]
-    assert await city.do(token, doc.REPORT, fixes=fixes) == {"__typename": "LocationReport", "accepted": 100, "ignored": 0}
-    assert await city.do(token, doc.REPORT, fixes=fixes) == {"__typename": "LocationReport", "accepted": 0, "ignored": 100}
+    assert await city.do(token, doc.REPORT, fixes=fixes) == {
+        "__typename": "LocationReport",
+        "accepted": 100,
+        "ignored": 0,
+    }
+    assert await city.do(token, doc.REPORT, fixes=fixes) == {
+        "__typename": "LocationReport",
+        "accepted": 0,
+        "ignored": 100,
+    }
     offline, _ = await city.rider(online=False)
     assert (await city.do(offline, doc.REPORT, fixes=[fix()]))["code"] == "RIDER_OFFLINE"

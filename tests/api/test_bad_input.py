@@ -17,7 +17,19 @@ from tests.api import documents as doc
 from tests.api.city import HOME, City, codes, key, place_input, some_id
 
 VIEWER = "{ viewer { kind } }"
-MALFORMED = ["", "x", "ord_", "ord_zzz", "ord_" + "u" * 26, "ord_" + "0" * 27, "1", "' OR 1=1 --", "\x00", "订单", "ord_" + "z" * 26]
+MALFORMED = [
+    "",
+    "x",
+    "ord_",
+    "ord_zzz",
+    "ord_" + "u" * 26,
+    "ord_" + "0" * 27,
+    "1",
+    "' OR 1=1 --",
+    "\x00",
+    "订单",
+    "ord_" + "z" * 26,
+]
 
 
 @asynccontextmanager
@@ -91,7 +103,12 @@ async def test_malformed_ids(city: City, bad: str) -> None:
             answer = await city.graphql(token, f"query ($id: ID!) {{ {field}(id: $id) {{ id }} }}", {"id": bad})
             assert answer["data"] == {field: None}, answer
             assert codes(answer) == []
-        for document, name in ((doc.CANCEL, "order"), (doc.PAY, "order"), (doc.CONFIRM, "order"), (doc.CANCEL_TICKET, "ticket")):
+        for document, name in (
+            (doc.CANCEL, "order"),
+            (doc.PAY, "order"),
+            (doc.CONFIRM, "order"),
+            (doc.CANCEL_TICKET, "ticket"),
+        ):
             extra = {"key": key()} if "$key" in document else {}
             assert (await city.do(token, document, **{name: bad}, **extra))["code"] == "NOT_FOUND"
         lines = [{"sku": bad, "quantity": 1}]
@@ -124,10 +141,14 @@ async def test_ids_of_other_types_and_of_other_people(city: City, shop: tuple[st
 # the shop
 
 
-async def quote_code(city: City, token: str, store: str, lines: list[Any], mode: str = "DELIVERY", at: Any = HOME) -> str:
+async def quote_code(
+    city: City, token: str, store: str, lines: list[Any], mode: str = "DELIVERY", at: Any = HOME
+) -> str:
     given = {"store": store, "mode": mode, "lines": lines, "location": at}
     answer = await city.graphql(token, doc.CREATE_QUOTE, {"input": given})
-    return answer["errors"][0]["extensions"]["code"] if "errors" in answer else answer["data"]["createQuote"].get("code")
+    return (
+        answer["errors"][0]["extensions"]["code"] if "errors" in answer else answer["data"]["createQuote"].get("code")
+    )
 
 
 async def test_quantities(city: City, shop: tuple[str, str, str]) -> None:
@@ -135,9 +156,13 @@ async def test_quantities(city: City, shop: tuple[str, str, str]) -> None:
     token = await city.consumer()
     async with nothing_written(city):
         for quantity in (0, -1, -(2**31), 2**31 - 1, 1_000_000):
-            assert await quote_code(city, token, store, [{"sku": sku, "quantity": quantity}]) == "INVALID_INPUT", quantity
+            assert await quote_code(city, token, store, [{"sku": sku, "quantity": quantity}]) == "INVALID_INPUT", (
+                quantity
+            )
         for quantity in (2**31, 10**30, 1.5, "1", None, True, [2], {}):
-            assert await quote_code(city, token, store, [{"sku": sku, "quantity": quantity}]) == "BAD_USER_INPUT", quantity
+            assert await quote_code(city, token, store, [{"sku": sku, "quantity": quantity}]) == "BAD_USER_INPUT", (
+                quantity
+            )
         assert await quote_code(city, token, store, []) == "INVALID_INPUT"
         assert await quote_code(city, token, store, [{"sku": sku, "quantity": 1}] * 1000) == "INVALID_INPUT"
 
@@ -187,7 +212,9 @@ async def test_a_closed_store_and_what_is_sold_out(city: City) -> None:
     await city.do(owner, stock, s=sku, n=1)
     async with nothing_written(city):
         assert await quote_code(city, token, store, lines) == "INSUFFICIENT_STOCK"
-        assert (await city.do(token, doc.PLACE, key=key(), input=place_input(quote["id"])))["code"] == "INSUFFICIENT_STOCK"
+        assert (await city.do(token, doc.PLACE, key=key(), input=place_input(quote["id"])))[
+            "code"
+        ] == "INSUFFICIENT_STOCK"
         assert (await city.do(owner, stock, s=sku, n=-1))["code"] == "INVALID_INPUT"
     await city.do(owner, stock, s=sku, n=None)
     assert await quote_code(city, token, store, lines) is None

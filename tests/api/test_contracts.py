@@ -69,7 +69,11 @@ async def test_a_partner_runs_registered_operations_only(city: City) -> None:
     partner = city.tokens["partner"]
     status, answer = await city.post({"query": FREE}, partner)
     assert (status, codes(answer)) == (400, ["PERSISTED_QUERY_ID_REQUIRED"])
-    for unknown in ({"documentId": f"sha256:{digest(FREE)}"}, {"documentId": digest(FREE), "query": FREE}, apollo(digest(FREE))):
+    for unknown in (
+        {"documentId": f"sha256:{digest(FREE)}"},
+        {"documentId": digest(FREE), "query": FREE},
+        apollo(digest(FREE)),
+    ):
         _, answer = await city.post(unknown, partner)
         assert codes(answer)[0] in ("PERSISTED_QUERY_NOT_IN_LIST", "CANNOT_SEND_PQ_ID_AND_BODY"), answer
         assert "data" not in answer

@@ -84,7 +84,12 @@ async def test_bad_numbers(city: City) -> None:
     before = await city.rows()
     assert (await city.do(token, doc.TAKE, store=store, size=2, key=key()))["code"] == "QUEUE_CLOSED"
     await city.do(owner, doc.QUEUE_OPEN, store=store, open=True)
-    for size, code in ((0, "INVALID_INPUT"), (-1, "INVALID_INPUT"), (9, "PARTY_TOO_LARGE"), (2**31 - 1, "PARTY_TOO_LARGE")):
+    for size, code in (
+        (0, "INVALID_INPUT"),
+        (-1, "INVALID_INPUT"),
+        (9, "PARTY_TOO_LARGE"),
+        (2**31 - 1, "PARTY_TOO_LARGE"),
+    ):
         assert (await city.do(token, doc.TAKE, store=store, size=size, key=key()))["code"] == code
     for bad in ("", "x" * 1000):
         assert (await city.do(token, doc.TAKE, store=store, size=2, key=bad))["code"] == "INVALID_INPUT"

@@ -215,7 +215,9 @@ async def test_orders_without_a_rider(stage: Stage) -> None:
     await city.miss_deadlines(forgotten, ignored)
     await stage.attach()
     await stage.check()
-    assert {"order.rejected", "order.cancelled", "order.expired", "order.handed_over", "order.completed"} <= types(stage)
+    assert {"order.rejected", "order.cancelled", "order.expired", "order.handed_over", "order.completed"} <= types(
+        stage
+    )
 
 
 def test_every_action_is_driven() -> None:

@@ -21,7 +21,9 @@ BOARD = """subscription ($store: ID!) { storeBoard(store: $store) { cursor kind 
     address { text phone } consumer { id phone } delivery { id rider { id phone } } } } }"""
 TASKS = """subscription { riderTasks { cursor kind type tasks { id state rider { id } offer { rider { id } }
     order { id state address { text phone } consumer { phone } } } } }"""
-TICKET = """subscription ($ticket: ID!) { queueTicketUpdates(ticket: $ticket) { cursor ticket { id state position } } }"""
+TICKET = (
+    """subscription ($ticket: ID!) { queueTicketUpdates(ticket: $ticket) { cursor ticket { id state position } } }"""
+)
 QUEUE = """subscription ($store: ID!) { queueBoardUpdates(store: $store) { cursor board { store { id }
     classes { waiting next { id number } calling { id number } } } } }"""
 RIDER_AT = """subscription ($order: ID!) { riderLocation(order: $order, minIntervalMs: 0) { cursor riderLocation {

@@ -68,7 +68,11 @@ class Terminals:
                 await self._changed.wait_for(lambda: condition() or self.ended or self._over)
         except TimeoutError:
             pass
-        assert condition(), (self.ended, dict(self.opened), {n: [v.get("type") for v in vs] for n, vs in self.values.items()})
+        assert condition(), (
+            self.ended,
+            dict(self.opened),
+            {n: [v.get("type") for v in vs] for n, vs in self.values.items()},
+        )
 
 
 @asynccontextmanager

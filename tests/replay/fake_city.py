@@ -59,6 +59,7 @@ class FakeCity:
         self.held: dict[str, dict[str, Any]] = {}
         self.sent: defaultdict[str, int] = defaultdict(int)
         self.url = ""
+        self.waiting: list[tuple[int, asyncio.Event]] = []
         self.writing: set[asyncio.Future[None]] = set()
         self._runner: web.AppRunner | None = None
 
@@ -353,7 +354,16 @@ class FakeCity:
             event = {"type": type, "order": shown, "offset": len(self.log[feed]) + 1}
             self.log[feed].append(event)
             self.push(feed, self.update(feed, event))
+        for count, reached in self.waiting:
+            if sum(o["state"] == "COMPLETED" for o in self.orders.values()) >= count:
+                reached.set()
         self.figures()
+
+    async def completed(self, count: int) -> None:
+        """Wait until so many orders are completed."""
+        reached = asyncio.Event()
+        self.waiting.append((count, reached))
+        await reached.wait()
 
     def figures(self) -> None:
         at = datetime.now(UTC).isoformat()

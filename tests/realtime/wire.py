@@ -1,0 +1,292 @@
+"""A real server on a loopback port with a small schema, and clients for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import strawberry
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from auth.principals import ANONYMOUS, Principal, PrincipalKind, View
+from auth.tokens import Reason, Unauthenticated
+from core.ids import uuid7
+from core.settings import Settings
+from gateway.contracts import build_contracts
+from gateway.execution import Gateway
+from gateway.requests import Origins
+from resolvers.base import action
+from resolvers.context import Context, Info
+from schema import enums as _enums  # noqa: F401
+from schema.base import ALL, C, M, exposes, mutation, query, result, subscription
+from schema.build import assemble
+from services import errors
+from subscriptions.feeds import Event
+from subscriptions.protocol import SUBPROTOCOL
+from subscriptions.websocket import GraphQLSockets, Limits
+from tests.realtime.log import PATIENCE, reader, until
+
+ALICE = Principal(PrincipalKind.CONSUMER, View.CONSUMER, uuid7(), uuid7(), expires_at=4e9)
+BOB = Principal(PrincipalKind.CONSUMER, View.CONSUMER, uuid7(), uuid7(), expires_at=4e9)
+
+
+@dataclass
+class Stage:
+    """What the test and the resolvers share."""
+
+    opened: int = 0
+    closed: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    done: list[str] = field(default_factory=list)
+    failures: int = 0
+
+
+STAGE = Stage()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    value: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    cursor: str
+    marks: list[str]
+    reset: str | None
+
+
+@exposes(Number)
+@strawberry.type
+class NumberUpdate:
+    value: int
+    text: str
+
+    @strawberry.field
+    def fragile(self: Any) -> int:
+        if STAGE.failures:
+            STAGE.failures -= 1
+            raise ConnectionError("the database is away")
+        return self.value
+
+
+@exposes(Told)
+@strawberry.type
+class FeedUpdate:
+    cursor: str
+    marks: list[str]
+    reset: str | None
+
+
+class Query:
+    @query(str, *ALL)
+    async def hello(self, info: Info, wait: bool = False) -> object:
+        if wait:
+            STAGE.entered.set()
+            await STAGE.go.wait()
+        return f"hello {info.context.principal.kind.value} {info.context.locale}"
+
+
+@action
+async def do_note(context: Context, text: str, wait: bool) -> Number:
+    if wait:
+        STAGE.entered.set()
+        await STAGE.go.wait()
+    STAGE.done.append(text)
+    return Number(len(STAGE.done))
+
+
+class Mutation:
+    @mutation(result("NoteResult", NumberUpdate), C, M)
+    async def note(self, info: Info, text: str, wait: bool = False) -> object:
+        """Remember a text."""
+        return await do_note(info.context, text, wait)
+
+
+class Subscription:
+    @subscription(NumberUpdate, C, M)
+    async def numbers(self, info: Info, up_to: int, end: str = "stop", size: int = 0) -> AsyncIterator[Any]:
+        """Numbers from 0, then the end asked for."""
+        STAGE.opened += 1
+        try:
+            if end == "denied":
+                raise errors.PermissionDenied(reason="NOT_YOURS")
+            for value in range(up_to):
+                yield Number(value, "x" * size)
+            if end == "broken":
+                raise ConnectionError("the database is away")
+            if end == "revoked":
+                raise errors.PermissionDenied(reason="GRANT_REVOKED")
+            if end == "wait":
+                await asyncio.Event().wait()
+        finally:
+            STAGE.closed += 1
+
+    @subscription(FeedUpdate, C, M)
+    async def marks(self, info: Info, feed: str, after: str | None = None) -> AsyncIterator[Any]:
+        """The marks of a feed's events; all so far at first."""
+        database = info.context.runtime.database
+        async for update in info.context.tails.follow(feed, after, reader(database, feed)):
+            value = update.value
+            marks = [value.payload["mark"]] if isinstance(value, Event) else value
+            yield Told(update.cursor, marks, update.reset.reason.value if update.reset else None)
+
+
+CONTRACTS = build_contracts(assemble([Query], [Mutation], [Subscription]))
+
+
+class Doorman:
+    """An authenticator whose answers the test sets; a token without one is invalid."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str | None, Principal | Exception] = {None: ANONYMOUS, "alice": ALICE, "bob": BOB}
+        self.asked = 0
+
+    async def principal(self, token: str | None) -> Principal:
+        self.asked += 1
+        answer = self.answers.get(token, Unauthenticated(Reason.INVALID))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class QuietServer(uvicorn.Server):
+    """A server in the test's own loop, which leaves the signals to pytest."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+@dataclass
+class Terminal:
+    """A client of the subprotocol that does what the test says."""
+
+    connection: ClientConnection
+
+    async def send(self, message: Any) -> None:
+        await self.connection.send(message if isinstance(message, str | bytes) else orjson.dumps(message).decode())
+
+    async def receive(self) -> Any:
+        """The next message; a close raises."""
+        frame = await asyncio.wait_for(self.connection.recv(), PATIENCE)
+        assert isinstance(frame, str), "binary frames are not of the protocol"
+        return orjson.loads(frame)
+
+    async def init(self, **payload: Any) -> Terminal:
+        await self.send({"type": "connection_init", "payload": payload} if payload else {"type": "connection_init"})
+        assert await self.receive() == {"type": "connection_ack"}
+        return self
+
+    async def subscribe(self, id: str, query: str | None = None, **payload: Any) -> None:
+        if query is not None:
+            payload["query"] = query
+        await self.send({"id": id, "type": "subscribe", "payload": payload})
+
+    async def closed(self) -> tuple[int, str]:
+        """The close frame; messages before it are dropped."""
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await self.connection.recv()
+        assert self.connection.close_code is not None
+        return self.connection.close_code, self.connection.close_reason or ""
+
+    async def alive(self) -> None:
+        """Assert that the socket still answers."""
+        await self.send({"type": "ping", "payload": {"are": "you"}})
+        assert await self.receive() == {"type": "pong", "payload": {"are": "you"}}
+
+
+@dataclass
+class Site:
+    """One running server."""
+
+    port: int
+    server: QuietServer
+    sockets: GraphQLSockets
+    doorman: Doorman
+    gateway: Gateway
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/graphql"
+
+    @asynccontextmanager
+    async def terminal(self, *, subprotocol: str | None = SUBPROTOCOL, **headers: str) -> AsyncIterator[Terminal]:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with connect(
+            self.url,
+            subprotocols=[subprotocol] if subprotocol else None,  # type: ignore[list-item]
+            additional_headers=names,
+            proxy=None,
+            compression=None,
+            max_size=None,
+            ping_interval=None,
+            close_timeout=1,
+        ) as connection:
+            yield Terminal(connection)
+
+
+@asynccontextmanager
+async def serve(
+    runtime: Any = None, tails: Any = None, settings: Settings | None = None, **limits: Any
+) -> AsyncIterator[Site]:
+    """A site; ``limits`` as of Limits."""
+    global STAGE
+    STAGE = Stage()
+    settings = settings or Settings(allowed_origins=["https://shop.example"])
+    runtime = runtime or SimpleNamespace(settings=settings)
+    gateway, doorman = Gateway(CONTRACTS, settings), Doorman()
+    sockets = GraphQLSockets(
+        gateway,
+        doorman,
+        runtime,
+        tails,
+        Origins.of(settings),
+        Limits(**({"tick": 0.02} | limits)),  # type: ignore[arg-type]
+    )
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(2048)
+    config = uvicorn.Config(
+        Starlette(routes=[WebSocketRoute("/graphql", sockets)]),
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = QuietServer(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await until(lambda: server.started)
+        yield Site(listener.getsockname()[1], server, sockets, doorman, gateway)
+    finally:
+        await sockets.drain(timedelta(0))
+        server.should_exit = True
+        await serving
+        await sockets.close()
+        listener.close()
+
+
+def stage() -> Stage:
+    """What the resolvers of the running site share with the test."""
+    return STAGE
