@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -307,6 +307,9 @@ def continued_clock(path: Path, speed: float) -> dict[str, Any]:
         was = orjson.loads(path.read_bytes())
         elapsed = (now.timestamp() - was["real_origin"]) * was["speed"]
         origin = max(now, datetime.fromisoformat(was["origin"]) + timedelta(seconds=elapsed))
+    if speed != 1:
+        # The demo starts with the rush of lunch, and so does its clock: on to the next such moment.
+        origin += (seed.LUNCH - (origin - datetime.min.replace(tzinfo=UTC))) % timedelta(days=1)
     clock = {"origin": origin, "real_origin": now.timestamp(), "speed": speed}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps(clock))

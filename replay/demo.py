@@ -18,11 +18,11 @@ from replay.world import Choices, World
 
 log = logs.get(__name__)
 
-ORDERS: Final = 160
+ORDERS: Final = 360
 """Orders of one demo day."""
 BUYERS: Final = 60
-FIRST_MORNING: Final = 660.0
-"""The first day begins shortly before lunch, so that there is something to see at once."""
+FIRST_MORNING: Final = 690.0
+"""The first day begins with the rush of lunch, so that there is something to see at once."""
 LONGEST_PAUSE: Final = 30.0
 
 

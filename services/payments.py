@@ -175,7 +175,7 @@ async def start_refund(unit: Unit, order: OrderRecord, payment_id: UUID, amount:
     """
     touched = await unit.sql.execute(
         """UPDATE payment SET refund_due = refund_due + $2, state = 'REFUNDING'
-           WHERE id = $1 AND state IN ('CAPTURED', 'REFUNDING', 'PARTIALLY_REFUNDED') AND refund_due + $2 <= amount""",
+           WHERE id = $1 AND state IN ('CAPTURED', 'REFUNDING', 'PARTIALLY_REFUNDED') AND $2 <= amount - refund_due""",
         payment_id,
         amount,
     )

@@ -29,6 +29,9 @@ from services.unit import Unit, transaction
 DEMO_SPEED: Final = 60.0
 """Domain seconds per real second of the demo city: a day in 24 minutes."""
 
+LUNCH: Final = timedelta(hours=3, minutes=25)
+"""Time of day, in UTC, shortly before lunch in the demo city."""
+
 TOKEN_LIFE: Final = timedelta(hours=24)
 
 CITY: Final = ("beijing", "北京", Point(39.9042, 116.4074), "Asia/Shanghai", "CNY")

@@ -25,12 +25,10 @@ from services import identity, seed
 from services.jobs import all_jobs
 from services.unit import transaction
 from tests.api import documents as doc
+from tests.api.follower import PATIENCE, Follower
 
 HOME = {"latitude": 39.915, "longitude": 116.42}
 ADDRESS = {"contact": "Li", "phone": "13800138000", "text": "Home 1", "location": HOME}
-PATIENCE = 15.0
-"""Seconds after which what a test waits for will not come any more."""
-
 _numbers = itertools.count(1)
 
 
@@ -190,79 +188,6 @@ class City:
                 yield follower
             finally:
                 reading.cancel()
-
-
-@dataclass
-class Follower:
-    """Everything that a subscription was told. ``ended``: "complete", or the errors."""
-
-    ws: aiohttp.ClientWebSocketResponse
-    values: list[Any] = field(default_factory=list)
-    ended: Any = None
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _settled: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def read(self) -> None:
-        try:
-            async for message in self.ws:
-                told = orjson.loads(message.data)
-                if told["type"] == "pong":
-                    self._settled.set()
-                    continue
-                if told["type"] == "ping":
-                    await self.ws.send_json({"type": "pong"})
-                    continue
-                async with self.changed:
-                    self._take(told)
-                    self.changed.notify_all()
-        finally:
-            self._settled.set()
-            async with self.changed:
-                self.ended = self.ended or f"closed {self.ws.close_code}"
-                self.changed.notify_all()
-
-    def _take(self, told: dict[str, Any]) -> None:
-        match told["type"]:
-            case "next":
-                payload = told["payload"]
-                if payload.get("errors"):
-                    self.ended = payload["errors"]
-                else:
-                    self.values.extend(payload["data"].values())
-            case "complete":
-                self.ended = "complete"
-            case "error":
-                self.ended = told["payload"]
-
-    async def until(self, wanted: Any) -> Any:
-        """The first value, told already or to come, for which ``wanted(value)`` is true."""
-
-        def found() -> Any:
-            return next((value for value in self.values if wanted(value)), None)
-
-        async with asyncio.timeout(PATIENCE), self.changed:
-            await self.changed.wait_for(lambda: found() is not None or self.ended is not None)
-        assert found() is not None, (self.ended, self.values)
-        return found()
-
-    async def count(self, number: int) -> None:
-        """Wait for at least that many values."""
-        async with asyncio.timeout(PATIENCE), self.changed:
-            await self.changed.wait_for(lambda: len(self.values) >= number or self.ended is not None)
-        assert len(self.values) >= number, (self.ended, self.values)
-
-    async def settle(self) -> None:
-        """A round trip: what the server had on its way before is told. Also when the socket is closed."""
-        self._settled.clear()
-        if self.ended is None:
-            await self.ws.send_json({"type": "ping"})
-            await asyncio.wait_for(self._settled.wait(), PATIENCE)
-
-    async def end(self) -> Any:
-        """How it ended: wait for that."""
-        async with asyncio.timeout(PATIENCE), self.changed:
-            await self.changed.wait_for(lambda: self.ended is not None)
-        return self.ended
 
 
 def new_phone() -> str:

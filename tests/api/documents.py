@@ -3,11 +3,13 @@
 ERROR = "... on UserError { __typename code message }"
 
 REGISTER_RIDER = """mutation ($city: ID!, $phone: String!) {
-    registerRider(input: {city: $city, name: "Rider", phone: $phone}) { ... on Rider { id } ... on UserError { code } } }"""
+    registerRider(input: {city: $city, name: "Rider", phone: $phone}) {
+        ... on Rider { id } ... on UserError { code } } }"""
 REGISTER_MERCHANT = """mutation ($city: ID!, $phone: String!) {
     registerMerchant(input: {city: $city, name: "Shop", ownerPhone: $phone}) {
         ... on Merchant { id } ... on UserError { code message } } }"""
-CREATE_STORE = """mutation ($merchant: ID!) { createStore(input: {merchant: $merchant, name: "Shop", address: "Street 2",
+CREATE_STORE = """mutation ($merchant: ID!) { createStore(input: {merchant: $merchant, name: "Shop",
+    address: "Street 2",
     phone: "+861065123457", location: {latitude: 39.912, longitude: 116.414}, deliveryRadiusMetres: 15000,
     minimumOrder: 1000, deliveryFee: 500, prepMinutes: 10, services: [DELIVERY, PICKUP, DINE_IN], tags: [],
     tables: [{code: "T1", seats: 4}], hours: [
@@ -32,17 +34,20 @@ CANCEL = f"""mutation ($order: ID!, $key: String!) {{ cancelOrder(order: $order,
     idempotencyKey: $key) {{ ... on Order {{ __typename id version state }} {ERROR} }} }}"""
 REJECT = f"""mutation ($order: ID!, $key: String!) {{ rejectOrder(order: $order, reason: "No noodles left",
     idempotencyKey: $key) {{ ... on Order {{ __typename id state }} {ERROR} }} }}"""
-REFUND = f"""mutation ($order: ID!, $key: String!) {{ refundOrder(order: $order, amount: 100, reason: "Spilt",
+REFUND = f"""mutation ($order: ID!, $key: String!, $amount: Int64! = 100) {{ refundOrder(order: $order,
+    amount: $amount, reason: "Spilt",
     idempotencyKey: $key) {{ ... on Order {{ __typename id state }} {ERROR} }} }}"""
 
 
 def on_order(name: str) -> str:
     """A mutation that takes an order and nothing else."""
-    return f"mutation ($order: ID!) {{ {name}(order: $order) {{ ... on Order {{ __typename id state delivery {{ id }} }} {ERROR} }} }}"
+    return f"""mutation ($order: ID!) {{ {name}(order: $order) {{
+        ... on Order {{ __typename id state delivery {{ id }} }} {ERROR} }} }}"""
 
 
 ACCEPT = """mutation ($order: ID!) { acceptOrder(order: $order, prepMinutes: 5) { ... on Order {
-    __typename id state delivery { id state offer { rider { id } } } } ... on UserError { __typename code message } } }"""
+    __typename id state delivery { id state offer { rider { id } } } }
+    ... on UserError { __typename code message } } }"""
 START = on_order("startPreparing")
 READY = on_order("markOrderReady")
 HAND_OVER = on_order("handOverOrder")
@@ -84,7 +89,8 @@ CALL_NEXT = f"""mutation ($store: ID!, $class: ID!) {{ callNext(store: $store, c
 
 def on_ticket(name: str) -> str:
     """A mutation of the staff that takes a ticket."""
-    return f"mutation ($ticket: ID!) {{ {name}(ticket: $ticket) {{ ... on QueueTicket {{ __typename id state }} {ERROR} }} }}"
+    return f"""mutation ($ticket: ID!) {{ {name}(ticket: $ticket) {{
+        ... on QueueTicket {{ __typename id state }} {ERROR} }} }}"""
 
 
 ORDER_STATE_UPDATES = """subscription ($order: ID!) { orderUpdates(order: $order) {

@@ -201,7 +201,8 @@ async def test_a_closed_store_and_what_is_sold_out(city: City) -> None:
     quote = await city.quote(token, store, sku)
     status = """mutation ($s: ID!, $to: StoreStatus!) { setStoreStatus(store: $s, status: $to) { ... on Store { status }
         ... on UserError { code } } }"""
-    stock = "mutation ($s: ID!, $n: Int) { setStock(sku: $s, stock: $n) { ... on Sku { stock } ... on UserError { code } } }"
+    stock = """mutation ($s: ID!, $n: Int) { setStock(sku: $s, stock: $n) { ... on Sku { stock }
+        ... on UserError { code } } }"""
     for to in ("CLOSED", "PAUSED"):
         await city.do(owner, status, s=store, to=to)
         async with nothing_written(city):
@@ -229,3 +230,29 @@ async def test_a_quote_that_expired_or_is_used_up(city: City, shop: tuple[str, s
     async with nothing_written(city):
         assert (await city.do(token, doc.PLACE, key=key(), input=place_input(expired)))["code"] == "QUOTE_EXPIRED"
         assert (await city.do(token, doc.PLACE, key=key(), input=place_input(used)))["code"] == "QUOTE_ALREADY_USED"
+
+
+async def test_refunds_beyond_reason(city: City, shop: tuple[str, str, str]) -> None:
+    owner, store, sku = shop
+    order = await city.paid(await city.consumer(), store, sku, "PICKUP")
+    await city.do(owner, doc.ACCEPT, order=order)
+    await city.do(owner, doc.REFUND, order=order, key=key())
+    async with nothing_written(city):
+        for amount, code in ((0, "INVALID_INPUT"), (-1, "INVALID_INPUT"), (5000, "REFUND_EXCEEDS_CAPTURED")):
+            assert (await city.do(owner, doc.REFUND, order=order, key=key(), amount=amount))["code"] == code, amount
+        for amount in (2**63, -(2**63) - 1, "1e3", 1.5, None):
+            answer = await city.graphql(owner, doc.REFUND, {"order": order, "key": key(), "amount": amount})
+            assert codes(answer) == ["BAD_USER_INPUT"], amount
+    await city.do(owner, doc.REFUND, order=order, key=key())  # the counterpart: what is left can be refunded
+
+
+async def test_the_largest_refund_there_is(city: City, shop: tuple[str, str, str]) -> None:
+    """The sum with what was refunded before fits no column."""
+    owner, store, sku = shop
+    order = await city.paid(await city.consumer(), store, sku, "PICKUP")
+    await city.do(owner, doc.ACCEPT, order=order)
+    await city.do(owner, doc.REFUND, order=order, key=key())
+    async with nothing_written(city):
+        answer = await city.graphql(owner, doc.REFUND, {"order": order, "key": key(), "amount": 2**63 - 1})
+        assert codes(answer) == [], answer
+        assert answer["data"]["refundOrder"]["code"] in ("INVALID_INPUT", "REFUND_EXCEEDS_CAPTURED")

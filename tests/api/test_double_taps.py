@@ -95,4 +95,4 @@ async def test_bad_numbers(city: City) -> None:
         assert (await city.do(token, doc.TAKE, store=store, size=2, key=bad))["code"] == "INVALID_INPUT"
     after = await city.rows()
     assert after["queue_ticket"] == before["queue_ticket"]
-    assert after["idempotency_key"] == before["idempotency_key"]
+    assert after["idempotency_record"] == before["idempotency_record"]

@@ -12,7 +12,8 @@ import pytest
 from models.ordering import OrderAction
 from services.ordering.machine import ON_STORE_BOARD, TRANSITIONS
 from tests.api import documents as doc
-from tests.api.city import City, Follower, key
+from tests.api.city import City, key
+from tests.api.follower import Follower
 
 ORDER = """id number version state mode placedAt payBy paidAt acceptBy acceptedAt promisedReadyAt readyAt pickedUpAt
     deliveredAt completedAt closedAt closeReason eta note total { amount } refunded { amount } availableActions

@@ -11,7 +11,8 @@ import pytest
 from auth.principals import View
 from subscriptions.websocket import Limits
 from tests.api import documents as doc
-from tests.api.city import City, Follower, codes, key, new_phone, some_id
+from tests.api.city import City, codes, key, new_phone, some_id
+from tests.api.follower import Follower
 
 ORDER_UPDATES = """subscription ($order: ID!) { orderUpdates(order: $order) { cursor kind type order { id state version
     consumer { id name phone } address { text phone } store { id } payment { id } delivery { id rider { id } } } } }"""
@@ -196,8 +197,7 @@ async def test_a_rider_who_declined_is_told_no_more_of_the_order(city: City) -> 
             await city.do(side.owner, doc.START, order=side.order)
             await city.do(side.owner, doc.READY, order=side.order)
             await owner.until(lambda v: v["type"] == "order.ready")
-        # The rider's own ping comes back after everything that was on its way.
-        await follower.settle()
+        await follower.end()
     await city.do(side.rider, doc.GO_OFFLINE)
     told = [value["type"] for value in follower.values]
     assert "order.preparing" not in told and "order.ready" not in told, told

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import node
-from tests.api.city import PATIENCE
+from tests.api.follower import PATIENCE
 
 SCRIPT = Path(__file__).with_name("terminals.mjs")
 

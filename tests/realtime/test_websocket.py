@@ -27,10 +27,20 @@ from tests.realtime.wire import ALICE, Site, Terminal, serve, stage
 WAITING = 'subscription { numbers(upTo: 1, end: "wait") { value } }'
 
 
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[Site]:
     async with serve() as running:
         yield running
+
+
+@pytest.fixture
+async def site(shared: Site) -> AsyncIterator[Site]:
+    """The module's site, on a new stage."""
+    wire.STAGE = wire.Stage()
+    answers = dict(shared.doorman.answers)
+    yield shared
+    shared.doorman.answers = answers
+    await until(lambda: shared.sockets.sockets == 0)
 
 
 @pytest.fixture
@@ -301,7 +311,8 @@ async def test_too_many_operations() -> None:
 
 
 async def test_persisted_operations(site: Site, ready: Terminal) -> None:
-    id = document_id(WAITING)
+    document = "subscription Registered { numbers(upTo: 1) { value } }"
+    id = document_id(document)
     asked: list[dict[str, Any]] = [
         {"documentId": f"sha256:{id}"},
         {"documentId": id, "query": None},
@@ -312,10 +323,11 @@ async def test_persisted_operations(site: Site, ready: Terminal) -> None:
         await ready.subscribe("p", **payload)
         message = await ready.receive()
         assert message["type"] == "error" and message["payload"][0]["extensions"]["code"].startswith("PERSISTED_QUERY")
-    site.gateway.operations.add(View.CONSUMER, id, WAITING)
+    site.gateway.operations.add(View.CONSUMER, id, document)
     for number, payload in enumerate(asked):
         await ready.subscribe(f"p{number}", **payload)
         assert (await ready.receive())["payload"] == {"data": {"numbers": {"value": 0}}}
+        await ready.receive()
     await ready.subscribe("x", extensions={"persistedQuery": 5})
     assert (await ready.receive())["type"] == "error"
 
@@ -555,31 +567,32 @@ async def test_metrics(site: Site, ready: Terminal) -> None:
 # drain
 
 
-async def test_drain_closes_all_in_random_order_over_the_window(site: Site) -> None:
-    contexts = [site.terminal() for _ in range(12)]
-    terminals = [await context.__aenter__() for context in contexts]
-    for terminal in terminals:
-        await terminal.init()
-        await terminal.subscribe("s", WAITING)
-        await terminal.receive()
-    order: list[int] = []
+async def test_drain_closes_all_in_random_order_over_the_window() -> None:
+    async with serve() as site:
+        contexts = [site.terminal() for _ in range(12)]
+        terminals = [await context.__aenter__() for context in contexts]
+        for terminal in terminals:
+            await terminal.init()
+            await terminal.subscribe("s", WAITING)
+            await terminal.receive()
+        order: list[int] = []
 
-    async def wait(number: int) -> tuple[int, str]:
-        closed = await terminals[number].closed()
-        order.append(number)
-        return closed
+        async def wait(number: int) -> tuple[int, str]:
+            closed = await terminals[number].closed()
+            order.append(number)
+            return closed
 
-    closing = [asyncio.create_task(wait(number)) for number in range(12)]
-    await site.sockets.drain(timedelta(seconds=0.12))
-    assert set(await asyncio.gather(*closing)) == {(1012, "service restart")}
-    assert order != sorted(order)
-    assert stage().opened == stage().closed == 12
-    with pytest.raises(InvalidStatus) as refused:
-        async with site.terminal():
-            pass
-    assert refused.value.response.status_code == 503
-    for context in contexts:
-        await context.__aexit__(None, None, None)
+        closing = [asyncio.create_task(wait(number)) for number in range(12)]
+        await site.sockets.drain(timedelta(seconds=0.12))
+        assert set(await asyncio.gather(*closing)) == {(1012, "service restart")}
+        assert order != sorted(order)
+        assert stage().opened == stage().closed == 12
+        with pytest.raises(InvalidStatus) as refused:
+            async with site.terminal():
+                pass
+        assert refused.value.response.status_code == 503
+        for context in contexts:
+            await context.__aexit__(None, None, None)
 
 
 async def test_mutation_survives_the_drain() -> None:

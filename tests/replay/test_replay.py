@@ -39,7 +39,7 @@ async def test_a_short_generated_day(database_url: str) -> None:
     assert report.usage is not None and report.usage.server_rss > 0
 
 
-async def test_a_short_day_at_sixty_times_real_time_would_take_long_so_at_six_thousand(database_url: str) -> None:
+async def test_a_short_paced_day(database_url: str) -> None:
     report = await replayed("generated:3:6", database_url, pace=6000.0)
     assert_good(report)
 
