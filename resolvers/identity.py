@@ -146,4 +146,19 @@ async def load_person(context: Context, person_id: UUID) -> Person | None:
     return await person_by_id(context, person_id) if context.principal.subject == person_id else None
 
 
-NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {"Person": load_person}
+async def load_grant(context: Context, grant_id: UUID) -> Grant | None:
+    """A grant of oneself, of a store one works at, or of a city one administers."""
+    grant = await Grant.get_or_none(id=grant_id)
+    if grant is None:
+        return None
+    principal = context.principal
+    if grant.store_id is not None:
+        store = (await merchants.load_stores(context, [grant.store_id]))[0]
+        mine = principal.works_at(grant.store_id) or (store is not None and principal.administers(store.city_id))
+    else:
+        mine = grant.city_id is not None and principal.administers(grant.city_id)
+    own = any(held.id == grant.id for held in await identity.grants_of_person(context.runtime, principal))
+    return grant if mine or own else None
+
+
+NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {"Grant": load_grant, "Person": load_person}

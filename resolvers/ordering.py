@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+from auth.principals import View
 from core import ids
 from core.geo import Point
 from models.ordering import FulfilmentMode, OrderAction, OrderState
@@ -268,4 +269,24 @@ async def load_quote(context: Context, quote_id: UUID) -> QuoteRecord | None:
     return await or_none(reading.quote(context.runtime, context.principal, quote_id))
 
 
-NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {"Order": load_order, "Quote": load_quote}
+async def load_payment(context: Context, payment_id: UUID) -> Payment | None:
+    """A payment for the parties of its order that may see payments: not for riders."""
+    payment = None if context.principal.view is View.RIDER else await Payment.get_or_none(id=payment_id)
+    return None if payment is None or await load_order(context, payment.order_id) is None else payment
+
+
+async def load_line(context: Context, line_id: UUID) -> LineRecord | None:
+    order_id = await reading.order_of_line(context.runtime, line_id)
+    order = None if order_id is None else await load_order(context, order_id)
+    if order is None:
+        return None
+    lines = await context.loader(_load_lines).load(_ByOrder(order))
+    return next((line for line in lines if line.id == line_id), None)
+
+
+NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {
+    "Order": load_order,
+    "OrderLine": load_line,
+    "Payment": load_payment,
+    "Quote": load_quote,
+}

@@ -402,12 +402,12 @@ class FeedTails:
             except TimeoutError:
                 pass
             self._check_now.clear()
-            names = [name for name, tail in self._tails.items() if tail.logged]
-            if not names:
+            signals = {name: tail.signals for name, tail in self._tails.items() if tail.logged}
+            if not signals:
                 continue
             try:
                 async with asyncio.timeout(_CHECK_TIMEOUT):
-                    tops = await feeds.tops(self._database, names)
+                    tops = await feeds.tops(self._database, list(signals))
                 tries = backoff()
             except Exception as error:
                 delay = next(tries)
@@ -415,12 +415,12 @@ class FeedTails:
                 self._check_now.set()
                 await asyncio.sleep(delay)
                 continue
-            for name in names:
+            for name, before in signals.items():
                 tail = self._tails.get(name)
                 top = tops.get(name, 0)
                 if tail is None:
                     continue
-                if tail.live and top < tail.position:
+                if top < tail.target and tail.signals == before:
                     tail.break_up()
                 tail.signal(Signal(name, top))
 

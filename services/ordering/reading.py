@@ -106,6 +106,11 @@ async def lines_of(runtime: Runtime, orders: Sequence[OrderRecord]) -> dict[UUID
     return lines
 
 
+async def order_of_line(runtime: Runtime, line_id: UUID) -> UUID | None:
+    """The order that the line belongs to."""
+    return await runtime.database.fetchval("SELECT order_id FROM order_line WHERE id = $1", line_id)
+
+
 async def events(runtime: Runtime, order_id: UUID, limit: int, after: int) -> list[OrderEvent]:
     """Steps with versions above ``after``, in order."""
     rows = await runtime.database.fetch(

@@ -471,6 +471,22 @@ async def test_latest_resumes_silently_only_at_the_top(database_url: str) -> Non
                 assert update.reset is not None and update.reset.reason is reason
 
 
+async def test_latest_of_a_feed_that_was_set_back(database_url: str) -> None:
+    """A restored backup under the same epoch has lower offsets; they count again."""
+    feed = QUEUE.of(uuid7())
+    async with (
+        open_tails(database_url, SOON) as (database, tails),
+        aclosing(tails.follow_latest(feed, None, reader(database, feed))) as updates,
+    ):
+        tails.deliver(await append(database, feed, count=9))
+        assert len((await take(updates))[0].value) == 9
+        await database.execute('DELETE FROM feed_event WHERE feed = $1 AND "offset" > 2', feed)
+        await database.execute("UPDATE feed_head SET top = 2 WHERE feed = $1", feed)
+        assert len((await take(updates))[0].value) == 2
+        await append(database, feed)
+        assert len((await take(updates))[0].value) == 3
+
+
 async def test_latest_of_an_unlogged_feed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     feed = CITY.of(uuid7())
     numbers = iter(range(100))
