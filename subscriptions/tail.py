@@ -131,7 +131,7 @@ class _Tail:
         self._reading = False
 
     def signal(self, signal: Signal) -> None:
-        """Take a signal of this feed, or what the head check found out."""
+        """Take a signal of this feed, or what a snapshot or the head check found out."""
         if signal.offset is not None:
             if signal.offset <= self.target:
                 return
@@ -274,6 +274,7 @@ class FeedTails:
                     if epoch != self._epoch:
                         continue
                     watcher.position, watcher.verified = offset, True
+                    tail.signal(Signal(feed, offset))
                     at = self._clock.now()
                     yield Update(self._encode(tail, epoch, offset), UpdateKind.SNAPSHOT, None, at, reset, value)
                     reset, read_snapshot = None, self._patiently(snapshot)
@@ -344,6 +345,7 @@ class FeedTails:
                 offset, value = await read_snapshot()
                 read_snapshot = self._patiently(snapshot)
                 watcher.position = offset
+                tail.signal(Signal(feed, offset))
                 if logged and epoch == self._epoch and tail.target <= offset:
                     watcher.woken.clear()
                 sent = loop.time()

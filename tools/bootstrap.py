@@ -23,7 +23,13 @@ LINT: dict[str, tuple[str, ...]] = {
     "pyright": ("-m", "tests.node", "tests/node/node_modules/pyright/index.js"),
     "lint-imports": (str(VENV / "bin" / "lint-imports"),),
 }
-TEST = {**LINT, "schema drift": ("-m", "cli", "schema", "--check"), "pytest": ("-m", "pytest")}
+TEST = {
+    **LINT,
+    "schema drift": ("-m", "cli", "schema", "--check"),
+    "configuration page": ("-m", "cli", "config-docs", "--check"),
+    "error page": ("-m", "cli", "error-docs", "--check"),
+    "pytest": ("-m", "pytest"),
+}
 
 
 def say(text: str) -> None:

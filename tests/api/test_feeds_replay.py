@@ -124,7 +124,10 @@ class Stage:
         cursors = [update["cursor"] for update in whole]
         assert len(set(cursors)) == len(cursors)
         for follower in feed.followers:
-            assert until(follower, top)[1:] == whole[cursors.index(follower.values[0]["cursor"]) + 1 :]
+            attached = cursors.index(follower.values[0]["cursor"]) + 1
+            # Its snapshot was fresh then: what the first follower had at that offset must equal it.
+            assert applied(feed, follower.values[:1]) == applied(feed, whole[:attached])
+            assert until(follower, top)[1:] == whole[attached:]
         for position, cursor in enumerate(cursors[:-1]):
             async with self.city.follow(feed.token, feed.query, **feed.variables, after=cursor) as resumed:
                 await resumed.until(lambda update: update["cursor"] == top)
