@@ -167,9 +167,12 @@ def parse_speed(text: str) -> float | None:
     """Simulated seconds per real second, None for ``max``. Raises ValueError."""
     if text == "max":
         return None
-    speed = float(text.removesuffix("x"))
+    try:
+        speed = float(text.removesuffix("x"))
+    except ValueError:
+        speed = 0.0
     if not 0 < speed <= 100_000:
-        raise ValueError("must be max, or a number above 0")
+        raise ValueError(f"speed {text!r} is neither max nor a number above 0")
     return speed
 
 

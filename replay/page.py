@@ -35,7 +35,8 @@ td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}tr:last-child td{border-bottom:0}
 .bad{color:var(--bad)}.good{color:var(--a)}.legend{color:var(--soft);font-size:13px;margin:6px 0 0}
 .dot{display:inline-block;width:10px;height:10px;border-radius:3px;margin:0 4px 0 10px}
-ul{margin:0;padding-left:18px}text{fill:var(--soft);font:11px system-ui,sans-serif}
+ul{margin:0;padding-left:18px}text{fill:var(--soft);font:11px system-ui,sans-serif;paint-order:stroke;
+stroke:var(--paper);stroke-width:3px}
 """
 
 
@@ -92,10 +93,11 @@ def tiles(report: Report) -> str:
         share = report.usage.server_cpu / max(report.playing_seconds, 1e-9)
         shown += [
             (f"{share:.0%}", "server CPU (of one core)"),
-            (f"{report.usage.database_cpu / max(report.playing_seconds, 1e-9):.0%}", "database CPU"),
             (f"{report.usage.client_cpu / max(report.playing_seconds, 1e-9):.0%}", "client CPU"),
             (f"{report.usage.server_rss / 2**20:.0f} MiB", "server RSS at most"),
         ]
+        if report.usage.database_cpu:
+            shown.append((f"{report.usage.database_cpu / max(report.playing_seconds, 1e-9):.0%}", "database CPU"))
     return "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in shown
     )

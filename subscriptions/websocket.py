@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from auth import changes
 from auth.authenticate import Authenticator
 from auth.principals import ANONYMOUS, Principal
 from auth.tokens import Reason, Unauthenticated
@@ -189,10 +190,13 @@ class GraphQLSockets:
     async def _recheck(self) -> None:
         """One by one, so that many sockets do not crowd requests out of the database."""
         loop = asyncio.get_running_loop()
+        seen = changes.revision()
         while True:
             await asyncio.sleep(self.limits.tick)
+            # What this process changed itself is looked at once; what others did, at each socket's next turn.
+            changed, seen = changes.revision() != seen, changes.revision()
             for socket in list(self._open):
-                if socket.recheck_at <= loop.time():
+                if changed or socket.recheck_at <= loop.time():
                     socket.recheck_at = loop.time() + self.limits.recheck * random.uniform(0.9, 1.1)
                     await socket.recheck()
 

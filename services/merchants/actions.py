@@ -262,11 +262,14 @@ async def _insert_store(unit: Unit, store: StoreRecord, search: textsearch.Index
 
 
 async def _insert_queue_classes(unit: Unit, store_id: UUID, tables: Sequence[NewTable]) -> None:
-    largest = max(table.seats for table in tables)
+    """A class for every party size that some table seats; where none has just that size, larger tables serve it."""
+    seats = [table.seats for table in tables]
     rows: list[tuple[object, ...]] = []
     for code, low, high, turn_minutes in QUEUE_CLASSES:
-        top = max(high, largest) if code == QUEUE_CLASSES[-1][0] else high
-        count = sum(low <= table.seats <= top for table in tables)
+        if low > max(seats):
+            break
+        top = max(seats) if code == QUEUE_CLASSES[-1][0] else min(high, max(seats))
+        count = sum(low <= n <= top for n in seats) or sum(n > top for n in seats)
         rows.append((unit.runtime.new_id(), store_id, code, low, top, count, turn_minutes))
     await unit.sql.executemany(
         """INSERT INTO queue_class (id, store_id, code, min_party, max_party, table_count, turn_minutes)
