@@ -279,10 +279,12 @@ class _LiveLocation:
             self._positions = asyncio.create_task(self._guarded(self._follow_rider(rider_id)))
 
     async def _follow_rider(self, rider_id: UUID) -> None:
+        # Attached before the row is read: a position reported in between is not missed.
+        values = self._context.tails.follow_values(RIDER_LOCATION.of(rider_id), self._min_interval)
         rider = (await reading.riders_by_ids(self._context.runtime, [rider_id])).get(rider_id)
         if rider is not None and rider.position is not None:
             self._replace(self._update(rider.position, UpdateKind.SNAPSHOT))
-        async for value in self._context.tails.follow_values(RIDER_LOCATION.of(rider_id), self._min_interval):
+        async for value in values:
             self._replace(self._update(riders.position_from_json(value), UpdateKind.EVENT))
 
     def _update(self, position: Position, kind: UpdateKind) -> Update[Sighting]:
