@@ -71,19 +71,21 @@ async def go_online(runtime: Runtime, principal: Principal, location: Point) -> 
 async def go_offline(runtime: Runtime, principal: Principal) -> RiderRecord:
     """Get no more offers; an open offer is declined. Raises RiderBusy while on a delivery, NotFound."""
     rider = await rider_of(runtime, principal)
-    for _ in range(3):
-        touched = await runtime.database.fetchval(
-            "UPDATE rider SET online = false WHERE id = $1 AND active_delivery_id IS NULL RETURNING 1", rider.id
-        )
-        if touched is not None:
-            await runtime.signals.publish([Signal(CITY.of(rider.city_id))])
-            return await rider_of(runtime, principal)
-        rider = await rider_of(runtime, principal)
-        if rider.active_delivery_id is None:
-            continue
-        if not await tasks.decline_if_offered(runtime, principal, rider.active_delivery_id):
-            break
-    raise RiderBusy(delivery=rider.active_delivery_id or rider.id)
+    # Offline first: the rider whose offer is withdrawn while online would be handed the next one.
+    row = await runtime.database.fetchrow(
+        """UPDATE rider SET online = false
+           WHERE id = $1 AND (active_delivery_id IS NULL
+                 OR EXISTS (SELECT FROM delivery WHERE id = active_delivery_id AND state = 'OFFERED'))
+           RETURNING active_delivery_id""",
+        rider.id,
+    )
+    offered = None if row is None else row["active_delivery_id"]
+    if row is None or (offered is not None and not await tasks.decline_if_offered(runtime, principal, offered)):
+        # On the road, or the offer was accepted in this very moment.
+        await runtime.database.execute("UPDATE rider SET online = true WHERE id = $1", rider.id)
+        raise RiderBusy(delivery=offered or rider.active_delivery_id or rider.id)
+    await runtime.signals.publish([Signal(CITY.of(rider.city_id))])
+    return await rider_of(runtime, principal)
 
 
 async def report(runtime: Runtime, principal: Principal, fixes: Sequence[Fix]) -> LocationReport:
