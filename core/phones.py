@@ -19,3 +19,8 @@ def normalise(phone: str) -> str | None:
     if number.extension or not phonenumbers.is_valid_number(number):
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def masked(phone: str) -> str:
+    """The E.164 ``phone`` with its middle digits hidden: ``+86138****8000``."""
+    return f"{phone[:-8]}****{phone[-4:]}"

@@ -12,6 +12,7 @@ from uuid import UUID
 from auth.principals import View
 from core import ids
 from core.geo import Point
+from core.phones import masked
 from models.delivery import LIVE_WITH_RIDER, DeliveryState
 from resolvers import ordering
 from resolvers.base import Page, action, key, make_page, page_size
@@ -87,7 +88,7 @@ def phone_of(root: RiderRecord, info: Info) -> str:
     principal = info.context.principal
     if principal.rider_id == root.id or principal.administers(root.city_id):
         return root.phone
-    return f"{root.phone[:-8]}****{root.phone[-4:]}"
+    return masked(root.phone)
 
 
 def own_location(root: RiderRecord, info: Info) -> Point | None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from auth.principals import Principal, PrincipalKind, View
+from core.phones import masked
 from models.identity import Grant, GrantRole, Person
 from resolvers import merchants
 from resolvers.base import action, key
@@ -71,7 +72,7 @@ def masked_phone(root: Person, info: Info) -> str:
     principal = info.context.principal
     if principal.subject == root.id or principal.view is View.ADMIN:
         return root.phone
-    return f"{root.phone[:-8]}****{root.phone[-4:]}"
+    return masked(root.phone)
 
 
 async def grant_person(root: Any, info: Info) -> Person | None:

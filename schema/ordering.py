@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from core.geo import Point
+from core.phones import masked
 from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import Payment as PaymentModel
 from models.payments import PaymentState
@@ -127,10 +128,6 @@ class OrderEvent:
     state: OrderState
 
 
-def _masked(phone: str) -> str:
-    return f"{phone[:-8]}****{phone[-4:]}"
-
-
 def _address(root: Any, info: Info) -> AddressRecord | None:
     order: OrderRecord = root
     if order.address is None or order.latitude is None or order.longitude is None:
@@ -138,7 +135,7 @@ def _address(root: Any, info: Info) -> AddressRecord | None:
     phone = order.contact_phone or ""
     own = info.context.principal.subject == order.consumer_id
     return AddressRecord(
-        order.contact or "", phone if own else _masked(phone), order.address, Point(order.latitude, order.longitude)
+        order.contact or "", phone if own else masked(phone), order.address, Point(order.latitude, order.longitude)
     )
 
 
