@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     )
     introspection: bool = Field(False, description="Answer introspection queries.")
     mask_errors: bool = Field(True, description="Replace the text of internal errors by an error id.")
+    compiler: bool = Field(
+        True, description="Execute operations as compiled Python. Off: graphql-core interprets every one of them."
+    )
     operation_timeout: timedelta = Field(timedelta(seconds=15), description="Time an operation may run.")
     shutdown_grace: timedelta = Field(
         timedelta(seconds=10), description="Time to finish running requests after SIGTERM."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -84,6 +85,20 @@ class Operation:
         """Equal for operations that ask the same of the same contract, whoever asks."""
         asked = [self.contract.view, self.document.id, self.name, self.variables]
         return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an operation, or one event of a subscription, is answered with."""
+
+    body: bytes
+    """JSON: ``data`` and, when something failed, ``errors``."""
+    codes: tuple[str, ...] = ()
+    """``extensions.code`` of each error."""
+    has_data: bool = True
+    """False when ``data`` is null as a whole."""
+    error_id: str = ""
+    """Of the first internal error: finds it in the log."""
 
 
 class Interrupted(Exception):
@@ -181,17 +196,24 @@ class Gateway:
 
     # -- execution
 
-    async def execute(self, operation: Operation, context: Context) -> dict[str, Any]:
-        """Run a query or mutation: ``data`` and, when something failed, ``errors``. Never raises for those."""
+    async def respond(self, operation: Operation, context: Context) -> Answer:
+        """Run a query or mutation. Never raises for what goes wrong in it: the answer says so."""
         if operation.kind is OperationType.SUBSCRIPTION:
             raise ValueError("subscriptions are not executed but subscribed to")
-        return await self._run(operation, context, None, operation.kind is OperationType.MUTATION)
+        started = time.perf_counter()
+        answer = await self._run(operation, context, None, operation.kind is OperationType.MUTATION)
+        self._record(operation, context, started, answer.codes)
+        return answer
 
-    async def subscribe(self, operation: Operation, context: Context) -> AsyncIterator[dict[str, Any]]:
-        """The answers of a subscription, one per event, each executed with fresh loaders.
+    async def execute(self, operation: Operation, context: Context) -> dict[str, Any]:
+        """:meth:`respond`, read back from JSON."""
+        return orjson.loads((await self.respond(operation, context)).body)
+
+    async def source(self, operation: Operation, context: Context) -> AsyncGenerator[Any, None]:
+        """The events of a subscription, to be rendered one by one.
 
         Raises Refused when the source says no (also later, when access ends), and Interrupted when it fails.
-        Closing the iterator ends the subscription at its source.
+        Closing the generator ends the subscription at its source.
         """
         started = time.perf_counter()
         codes: list[str] = []
@@ -199,7 +221,7 @@ class Gateway:
             events = await self._source(operation, context)
             try:
                 async for event in events:
-                    yield await self._run(operation, context.fresh(), event, False)
+                    yield event
             finally:
                 close = getattr(events, "aclose", None)
                 if close is not None:
@@ -215,6 +237,17 @@ class Gateway:
         finally:
             self._record(operation, context, started, codes)
 
+    def render(self, operation: Operation, context: Context, event: Any) -> Answer | Awaitable[Answer]:
+        """What one event of a subscription is delivered as, with fresh loaders; at once when nothing has to wait."""
+        return self._run(operation, context.fresh(), event, False)
+
+    async def subscribe(self, operation: Operation, context: Context) -> AsyncGenerator[dict[str, Any], None]:
+        """:meth:`source` and :meth:`render` for one subscriber, read back from JSON."""
+        async with aclosing(self.source(operation, context)) as events:
+            async for event in events:
+                answer = self.render(operation, context, event)
+                yield orjson.loads((await answer if isinstance(answer, Awaitable) else answer).body)
+
     async def _source(self, operation: Operation, context: Context) -> AsyncIterator[Any]:
         stream: Any = _source_events(self._executor(operation, context, None))
         if isinstance(stream, Awaitable):
@@ -224,7 +257,7 @@ class Gateway:
             raise error.original_error or error
         return aiter(stream)
 
-    async def _run(self, operation: Operation, context: Context, root: Any, serially: bool) -> dict[str, Any]:
+    async def _run(self, operation: Operation, context: Context, root: Any, serially: bool) -> Answer:
         started = time.perf_counter()
         answer: dict[str, Any]
         try:
@@ -240,17 +273,16 @@ class Gateway:
         except Exception as error:
             message, extensions = describe(error, context, mask=self._mask)
             answer = {"data": None, "errors": [{"message": message, "extensions": extensions}]}
-        codes = [error["extensions"]["code"] for error in answer.get("errors", ())]
+        errors = answer.get("errors", ())
+        codes = tuple(error["extensions"]["code"] for error in errors)
+        error_id = next((e["extensions"]["errorId"] for e in errors if "errorId" in e["extensions"]), "")
         kind = operation.kind.value
         metrics.OPERATION_SECONDS.labels(operation.contract.view, kind).observe(time.perf_counter() - started)
-        if codes:
-            for code in codes:
-                metrics.OPERATION_ERRORS.labels(operation.contract.view, kind, code).inc()
-        if operation.kind is not OperationType.SUBSCRIPTION:
-            self._record(operation, context, started, codes)
-        elif codes:
+        for code in codes:
+            metrics.OPERATION_ERRORS.labels(operation.contract.view, kind, code).inc()
+        if codes and operation.kind is OperationType.SUBSCRIPTION:
             log.warning("event", name=operation.name, errors=codes, request_id=context.request_id)
-        return answer
+        return Answer(orjson.dumps(answer), codes, answer["data"] is not None, error_id)
 
     def _executor(self, operation: Operation, context: Context, root: Any) -> Executor[Any]:
         """A new executor each time: it remembers sub-selections, which must not outlive one event."""
@@ -269,7 +301,7 @@ class Gateway:
             hide_suggestions=self._hide_suggestions,
         )
 
-    def _record(self, operation: Operation, context: Context, started: float, codes: list[str]) -> None:
+    def _record(self, operation: Operation, context: Context, started: float, codes: Sequence[str]) -> None:
         log.info(
             "operation",
             name=operation.name,
@@ -278,7 +310,7 @@ class Gateway:
             view=operation.contract.view.value,
             principal=context.principal.kind.value,
             ms=round((time.perf_counter() - started) * 1000, 2),
-            errors=codes,
+            errors=list(codes),
             request_id=context.request_id,
         )
 

@@ -61,7 +61,7 @@ class GraphQLEndpoint:
             status = refused.http_status
             if media_type == JSON and refused.code in SPECIFIED:
                 status = 200
-            response = encode({"errors": refused.errors}, media_type, status)
+            response = encode(orjson.dumps({"errors": refused.errors}), media_type, status)
             if status == 405:
                 response.headers["allow"] = "POST" if request.method == "GET" else "GET, POST"
             if status == 401:
@@ -72,7 +72,7 @@ class GraphQLEndpoint:
             error_id = uuid4().hex
             log.exception("request failed", error_id=error_id)
             failed = refuse(INTERNAL, "Something went wrong on our side.", 500, errorId=error_id)
-            response = encode({"errors": failed.errors}, media_type, failed.http_status)
+            response = encode(orjson.dumps({"errors": failed.errors}), media_type, failed.http_status)
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
         return self._finish(request, response, request_id)
@@ -92,7 +92,8 @@ class GraphQLEndpoint:
             raise refuse(BAD_REQUEST, "Only queries may be sent by GET.", 405)
         address = request.client.host if request.client else ""
         context = self._make_context(principal, locale_of(request.headers.get("accept-language")), request_id, address)
-        return encode(await self._gateway.execute(operation, context), media_type, 200)
+        answer = await self._gateway.respond(operation, context)
+        return encode(answer.body, media_type, 200)
 
     async def _principal(self, request: Request) -> Principal:
         try:
@@ -124,9 +125,9 @@ class GraphQLEndpoint:
         return response
 
 
-def encode(answer: dict[str, Any], media_type: str, status: int) -> Response:
-    """The answer as bytes."""
-    return Response(orjson.dumps(answer), status, {"content-type": f"{media_type}; charset=utf-8"})
+def encode(answer: bytes, media_type: str, status: int) -> Response:
+    """The response with a GraphQL answer as its body."""
+    return Response(answer, status, {"content-type": f"{media_type}; charset=utf-8"})
 
 
 def negotiate(accept: list[str]) -> str:

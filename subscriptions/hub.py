@@ -7,14 +7,13 @@ the same and may see the same belongs here, behind the same method.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Final
 
-import orjson
 from graphql import OperationType
 
-from gateway.execution import Gateway, Interrupted, Operation
+from gateway.execution import Answer, Gateway, Interrupted, Operation
 from gateway.refusals import INTERNAL, TIMEOUT
 from resolvers.context import Context
 
@@ -26,7 +25,7 @@ class Hub:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._mutations: set[asyncio.Task[dict[str, Any]]] = set()
+        self._mutations: set[asyncio.Task[Answer]] = set()
 
     async def answers(self, operation: Operation, context: Context) -> AsyncGenerator[bytes, None]:
         """JSON of each answer: one of a query or mutation, one per event of a subscription.
@@ -37,22 +36,21 @@ class Hub:
         not ask for it again, one that comes back with its last cursor gets it.
         """
         if operation.kind is not OperationType.SUBSCRIPTION:
-            work = self._gateway.execute(operation, context)
+            work = self._gateway.respond(operation, context)
             if operation.kind is OperationType.MUTATION:
                 running = asyncio.create_task(work)
                 self._mutations.add(running)
                 running.add_done_callback(self._mutations.discard)
                 work = asyncio.shield(running)
-            yield orjson.dumps(await work)
+            yield (await work).body
             return
-        source = cast(AsyncGenerator[dict[str, Any], None], self._gateway.subscribe(operation, context))
-        async with aclosing(source) as answers:
-            async for answer in answers:
-                if answer.get("data") is None:
-                    for error in answer.get("errors", ()):
-                        if error["extensions"]["code"] in _OURS:
-                            raise Interrupted(error["extensions"].get("errorId", ""))
-                yield orjson.dumps(answer)
+        async with aclosing(self._gateway.source(operation, context)) as events:
+            async for event in events:
+                rendering = self._gateway.render(operation, context, event)
+                answer = await rendering if isinstance(rendering, Awaitable) else rendering
+                if not answer.has_data and not _OURS.isdisjoint(answer.codes):
+                    raise Interrupted(answer.error_id)
+                yield answer.body
 
     async def finish(self) -> None:
         """Wait for the mutations that are still running."""
