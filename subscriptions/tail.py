@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from core import logs
 from core.clock import Clock
@@ -59,22 +59,33 @@ class _Watcher:
         """Signals that nothing else can replace may have been lost."""
 
 
-class _EventWatcher(_Watcher):
+class EventWatcher(_Watcher):
     """Wants every event. ``position`` is the offset of the last one it took, None before its snapshot.
 
     ``verified``: the log is known to have what follows ``position``.
+
+    With ``take`` it parks as soon as it is live and has nothing left to read: from then on ``take`` is called with
+    the events themselves as they come, or with None when it has to read the log by itself again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[Sequence[Event] | None], None] | None = None) -> None:
         super().__init__()
         self.position: int | None = None
         self.verified = False
         self.queue: deque[Event] = deque()
         self.live = False
+        self.take = take
+        self.parked = False
 
     def offer(self, events: Sequence[Event]) -> bool:
-        """Queue the events it has not got yet; False when there is no room."""
+        """Hand on or queue the events it has not got yet; False when there is no room."""
         assert self.position is not None
+        if self.parked and self.take is not None:
+            fresh = events if events[0].offset > self.position else [e for e in events if e.offset > self.position]
+            if fresh:
+                self.position = fresh[-1].offset
+                self.take(fresh)
+            return True
         last = self.queue[-1].offset if self.queue else self.position
         fresh = [event for event in events if event.offset > last]
         if len(self.queue) + len(fresh) > QUEUE:
@@ -123,7 +134,7 @@ class _Tail:
         self.logged = kind.logged
         self.tag = f"{zlib.crc32(name.encode()):08x}"
         self.watchers: set[_Watcher] = set()
-        self.live: set[_EventWatcher] = set()
+        self.live: set[EventWatcher] = set()
         self.target = 0
         self.position = 0
         self.signals = 0
@@ -141,7 +152,7 @@ class _Tail:
             watcher.signalled(signal)
         self._advance()
 
-    def join(self, watcher: _EventWatcher) -> bool:
+    def join(self, watcher: EventWatcher) -> bool:
         """Let ``watcher`` share the stream, if it has read as far as that has got; otherwise it must read on."""
         if watcher.live:
             return True
@@ -157,17 +168,20 @@ class _Tail:
         self._advance()
         return True
 
-    def leave(self, watcher: _EventWatcher) -> None:
+    def leave(self, watcher: EventWatcher) -> None:
         """Take ``watcher`` out of the shared stream; its position stays."""
         watcher.live = False
         watcher.queue.clear()
         watcher.woken.set()
         self.live.discard(watcher)
+        if watcher.parked and watcher.take is not None:
+            watcher.parked = False
+            watcher.take(None)
 
     def break_up(self) -> None:
         """End the shared stream: the log is not the one it was reading. Each watcher finds out for itself."""
         for watcher in self.watchers:
-            if isinstance(watcher, _EventWatcher):
+            if isinstance(watcher, EventWatcher):
                 watcher.verified = False
                 self.leave(watcher)
             else:
@@ -247,7 +261,7 @@ class FeedTails:
     def watchers(self) -> int:
         return sum(len(tail.watchers) for tail in self._tails.values())
 
-    async def follow(
+    def follow(
         self, feed: str, after: str | None, snapshot: Snapshot[T]
     ) -> AsyncGenerator[Update[T | Event], None]:
         """A snapshot, unless ``after`` resumes, then every event above its offset exactly once and in order.
@@ -256,7 +270,13 @@ class FeedTails:
         goes to the caller; later the database may go away and come back without the caller noticing more than a
         delay.
         """
-        watcher = _EventWatcher()
+        watcher = EventWatcher()
+        return cast("AsyncGenerator[Update[T | Event], None]", self.watch(watcher, feed, after, snapshot))
+
+    async def watch(
+        self, watcher: EventWatcher, feed: str, after: str | None, snapshot: Snapshot[T]
+    ) -> AsyncGenerator[Update[T | Event] | None, None]:
+        """:meth:`follow` for a ``watcher`` that parks: None says that it has, and is the last until it no longer is."""
         with self._attached(feed, watcher) as tail:
             epoch = self._epoch
             reset: FeedReset | None = None
@@ -284,6 +304,9 @@ class FeedTails:
                             event = watcher.queue.popleft()
                             watcher.position = event.offset
                             yield self._event(tail, epoch, event)
+                        elif watcher.take is not None:
+                            watcher.parked = True
+                            yield None
                         else:
                             watcher.woken.clear()
                             await watcher.woken.wait()
@@ -301,7 +324,7 @@ class FeedTails:
                     watcher.position = event.offset
                     yield self._event(tail, epoch, event)
 
-    async def follow_latest(
+    def follow_latest(
         self,
         feed: str,
         after: str | None,
@@ -313,6 +336,13 @@ class FeedTails:
         The last change is always followed by a snapshot. ``after`` only saves the first snapshot when nothing has
         changed since; for a feed that is not logged it has no meaning.
         """
+        updates = self.watch_latest(feed, after, snapshot, min_interval, tells=False)
+        return cast("AsyncGenerator[Update[T], None]", updates)
+
+    async def watch_latest(
+        self, feed: str, after: str | None, snapshot: Snapshot[T], min_interval: timedelta, *, tells: bool = True
+    ) -> AsyncGenerator[Update[T] | None, None]:
+        """:meth:`follow_latest`, which ``tells`` by None that it knows of nothing newer and waits for a change."""
         loop = asyncio.get_running_loop()
         pause = min_interval.total_seconds()
         logged = KINDS[feed.partition(":")[0]].logged
@@ -334,6 +364,8 @@ class FeedTails:
                 else:
                     reset = FeedReset(cursor)
             while True:
+                if tells and not watcher.woken.is_set():
+                    yield None
                 try:
                     async with asyncio.timeout(None if logged else _REFRESH):
                         await watcher.woken.wait()
@@ -378,7 +410,8 @@ class FeedTails:
 
     def detach(self, tail: _Tail, watcher: _Watcher) -> None:
         tail.watchers.discard(watcher)
-        if isinstance(watcher, _EventWatcher):
+        if isinstance(watcher, EventWatcher):
+            watcher.take = None
             tail.leave(watcher)
         if not tail.watchers and self._tails.get(tail.name) is tail:
             del self._tails[tail.name]
@@ -439,6 +472,13 @@ class FeedTails:
             raise AssertionError
 
         return read
+
+    def cursor(self, feed: str, offset: int | None = None) -> str | None:
+        """The cursor of an offset of a feed that is watched, by default of the highest that is known."""
+        tail = self._tails.get(feed)
+        if tail is None or not tail.logged:
+            return None
+        return self._encode(tail, self._epoch, tail.target if offset is None else offset)
 
     def _event(self, tail: _Tail, epoch: str, event: Event) -> Update[Any]:
         cursor = self._encode(tail, epoch, event.offset)
