@@ -114,7 +114,8 @@ def compile_locks(upgrade: bool) -> int:
 
 def clean() -> int:
     """Remove what can be made again. The data folder stays."""
-    for pattern in (".venv", ".*_cache", ".hypothesis", "tests/node/node_modules", "*/__pycache__", "*/*/__pycache__"):
+    patterns = (".*_cache", ".hypothesis", "*/__pycache__", "*/*/__pycache__", "tests/node/node_modules")
+    for pattern in (*patterns, ".venv", "bench/peers/.venv", "bench/peers/node/node_modules"):
         for path in ROOT.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
     return 0
