@@ -372,6 +372,10 @@ class LocationFeed(Feed):
             self.resumed += 1
         return dict(self.subject)
 
+    def ended(self, reason: str | None) -> None:
+        # The end of the delivery is the end of the right to know where its rider is.
+        super().ended(None if reason is not None and reason.startswith("ACCESS_ENDED") else reason)
+
     def record(self, value: dict[str, Any]) -> None:
         self.instants.append(value["riderLocation"]["recordedAt"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import strawberry
 from strawberry.dataloader import DataLoader
@@ -13,6 +13,9 @@ from strawberry.types import Info as StrawberryInfo
 from auth.principals import Principal
 from services.runtime import Runtime
 from subscriptions.tail import FeedTails
+
+if TYPE_CHECKING:
+    from resolvers.feeds import Admission
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -28,6 +31,8 @@ class Context:
     locale: str = "en"
     request_id: str = ""
     client_address: str = ""
+    admission: Admission[Any] | None = None
+    """What feed the caller was allowed to follow, once a subscription was admitted to one."""
     _loaders: dict[Any, DataLoader[Any, Any]] = field(default_factory=dict[Any, DataLoader[Any, Any]])
 
     def loader(self, load: Callable[[Context, list[K]], Awaitable[list[V]]]) -> DataLoader[K, V]:
@@ -40,6 +45,16 @@ class Context:
 
             existing = self._loaders[load] = DataLoader(load_fn=load_fn)  # pyright: ignore[reportArgumentType]
         return cast(DataLoader[K, V], existing)
+
+    async def adopt(self, principal: Principal) -> None:
+        """Go on as ``principal``: the same caller, whose grants may have changed.
+
+        Raises AccessEnded when the feed that is followed is none of theirs any more.
+        """
+        if self.admission is None:
+            self.principal = principal
+        else:
+            await self.admission.recheck(principal)
 
     def fresh(self) -> Context:
         """The same caller with empty loaders, for the next event of a subscription."""

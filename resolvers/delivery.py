@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from auth.principals import View
 from core import ids
 from core.geo import Point
 from core.phones import masked
@@ -17,13 +16,16 @@ from models.delivery import LIVE_WITH_RIDER, DeliveryState
 from resolvers import ordering
 from resolvers.base import Page, action, key, make_page, page_size
 from resolvers.context import Context, Info
+from resolvers.feeds import admit, follow, poll
 from services.delivery import reading, riders, tasks
 from services.delivery.reading import Position, RiderRecord
 from services.delivery.riders import Fix, LocationReport
-from services.errors import InvalidInput, NotFound
+from services.errors import AccessEnded, EndReason, InvalidInput, NotFound
+from services.feeds import RIDER_OF_ORDER, TASKS, order_in
 from services.ordering import reading as orders
 from services.ordering.records import DeliveryRecord, OrderRecord
-from subscriptions.feeds import ORDER, RIDER_LOCATION, RIDER_TASKS, Event
+from subscriptions.feeds import ORDER, RIDER_LOCATION, Event
+from subscriptions.paging import FeedPage
 from subscriptions.updates import Update, UpdateKind
 
 
@@ -187,31 +189,32 @@ async def complete_delivery(context: Context, delivery: str) -> object:
     return await task(context, tasks.complete, delivery)
 
 
-# subscriptions
+# feeds
 
 
-async def rider_tasks(context: Context, after: str | None) -> AsyncIterator[Update[list[DeliveryRecord]]]:
-    rider = await reading.rider_of(context.runtime, context.principal)
+def rider_tasks(context: Context, after: str | None) -> AsyncIterator[Update[list[DeliveryRecord]]]:
+    return follow(context, TASKS, _own_key(context), after)
 
-    async def snapshot() -> tuple[int, list[DeliveryRecord]]:
-        return await reading.tasks(context.runtime, rider.id)
 
-    async for update in context.tails.follow(RIDER_TASKS.of(rider.id), after, snapshot):
-        value = update.value
-        if isinstance(value, Event):
-            delivery = ordering.order_of_event(value).delivery
-            yield update.carrying([] if delivery is None else [delivery])
-        else:
-            yield update.carrying(value)
+async def rider_tasks_feed(context: Context, after: str | None, first: int) -> FeedPage[list[DeliveryRecord]]:
+    return await poll(context, TASKS, _own_key(context), after, first)
+
+
+def _own_key(context: Context) -> UUID:
+    if context.principal.rider_id is None:
+        raise NotFound(resource="Rider")
+    return context.principal.rider_id
 
 
 async def rider_location(context: Context, order: str, min_interval_ms: int) -> AsyncIterator[Update[Sighting]]:
-    """Positions of the order's rider from assignment to the end of the delivery, then the stream completes."""
+    """Positions of the order's rider from assignment to the end of the delivery.
+
+    Raises NotFound and InvalidInput at first, AccessEnded when the delivery ends.
+    """
     if not 0 <= min_interval_ms <= 60_000:
         raise InvalidInput(field="minIntervalMs", reason="must be 0 to 60000")
-    found = await orders.get(context.runtime, context.principal, key("Order", order))
-    if context.principal.view is View.RIDER:
-        raise NotFound(resource="Order")
+    admission = await admit(context, RIDER_OF_ORDER, order)
+    found = await orders.get(context.runtime, context.principal, admission.key)
     live = _LiveLocation(context, found, timedelta(milliseconds=min_interval_ms))
     try:
         async for update in live.updates():
@@ -227,13 +230,14 @@ class _LiveLocation:
         self._context = context
         self._order = order
         self._min_interval = min_interval
-        self._latest: asyncio.Queue[Update[Sighting] | BaseException | None] = asyncio.Queue(maxsize=1)
+        self._latest: asyncio.Queue[Update[Sighting] | BaseException] = asyncio.Queue(maxsize=1)
         self._rider_id: UUID | None = None
         self._positions: asyncio.Task[None] | None = None
         self._orders = asyncio.create_task(self._guarded(self._follow_order()))
 
     async def updates(self) -> AsyncIterator[Update[Sighting]]:
-        while (update := await self._latest.get()) is not None:
+        while True:
+            update = await self._latest.get()
             if isinstance(update, BaseException):
                 raise update
             yield update
@@ -250,7 +254,7 @@ class _LiveLocation:
         except Exception as error:
             self._replace(error)
 
-    def _replace(self, update: Update[Sighting] | BaseException | None) -> None:
+    def _replace(self, update: Update[Sighting] | BaseException) -> None:
         """Latest wins: what the reader has not taken yet is replaced."""
         if self._latest.full():
             self._latest.get_nowait()
@@ -262,11 +266,10 @@ class _LiveLocation:
 
         async for update in self._context.tails.follow(ORDER.of(self._order.id), None, snapshot):
             value = update.value
-            self._order = ordering.order_of_event(value) if isinstance(value, Event) else value
+            self._order = order_in(value) if isinstance(value, Event) else value
             delivery = self._order.delivery
             if self._order.closed_at or self._order.delivered_at or self._order.completed_at:
-                self._replace(None)
-                return
+                raise AccessEnded(reason=EndReason.DELIVERY_ENDED)
             rider_id = delivery.rider_id if delivery is not None and delivery.state in LIVE_WITH_RIDER else None
             if rider_id != self._rider_id:
                 await self._switch(rider_id)

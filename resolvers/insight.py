@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID
 
-from resolvers.base import key
 from resolvers.context import Context, Info
+from resolvers.feeds import follow
 from services import insight
+from services.feeds import CITY_UPDATES
 from services.insight import CityOverview
-from subscriptions.feeds import CITY
 from subscriptions.updates import Update
 
 MIN_INTERVAL: Final = timedelta(seconds=1)
 """Real time between two updates of one city, however much happens."""
-
-
-@dataclass(frozen=True, slots=True)
-class CityNow:
-    """What a city update carries; the map is loaded by the fields that show it."""
-
-    city_id: UUID
-    overview: CityOverview
 
 
 async def overview_of(root: Any, info: Info) -> Any:
@@ -32,31 +22,24 @@ async def overview_of(root: Any, info: Info) -> Any:
     return await insight.overview(info.context.runtime, info.context.principal, root.id)
 
 
-async def city_updates(context: Context, city: str) -> AsyncIterator[Update[CityNow]]:
-    city_id = key("City", city)
-    insight.require_admin(context.principal, city_id)
-
-    async def snapshot() -> tuple[int, CityNow]:
-        return 0, CityNow(city_id, await insight.overview(context.runtime, context.principal, city_id))
-
-    async for update in context.tails.follow_latest(CITY.of(city_id), None, snapshot, MIN_INTERVAL):
-        yield update
+def city_updates(context: Context, city: str) -> AsyncIterator[Update[CityOverview]]:
+    return follow(context, CITY_UPDATES, city, None, MIN_INTERVAL)
 
 
 # Field resolvers are typed Any where the schema names its own type for what the services return.
 
 
-def overview_in(root: Update[CityNow]) -> Any:
-    return root.value.overview
+def overview_in(root: Update[CityOverview]) -> Any:
+    return root.value
 
 
-async def stores_in(root: Update[CityNow], info: Info) -> Any:
+async def stores_in(root: Update[CityOverview], info: Info) -> Any:
     return await insight.stores(info.context.runtime, info.context.principal, root.value.city_id)
 
 
-async def riders_in(root: Update[CityNow], info: Info) -> Any:
+async def riders_in(root: Update[CityOverview], info: Info) -> Any:
     return await insight.riders(info.context.runtime, info.context.principal, root.value.city_id)
 
 
-async def deliveries_in(root: Update[CityNow], info: Info) -> Any:
+async def deliveries_in(root: Update[CityOverview], info: Info) -> Any:
     return await insight.deliveries(info.context.runtime, info.context.principal, root.value.city_id)

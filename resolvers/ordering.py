@@ -14,16 +14,18 @@ from models.payments import Payment, PaymentState
 from resolvers import merchants
 from resolvers.base import Page, action, key, make_page, or_none, page_size
 from resolvers.context import Context, Info
+from resolvers.feeds import follow, poll
 from services import payments
 from services.errors import InvalidInput, NotFound
+from services.feeds import ORDER_UPDATES, STORE_BOARD
 from services.merchants import TableRecord
 from services.ordering import actions, placing, reading
-from services.ordering.machine import ACTOR_OF_VIEW, actor_of, available_actions
+from services.ordering.machine import ACTOR_OF_VIEW, available_actions
 from services.ordering.placing import Address, QuoteRecord
 from services.ordering.reading import LineRecord, OrderEvent
-from services.ordering.records import OrderRecord, order_from_json
+from services.ordering.records import OrderRecord
 from services.pricing import RequestedLine
-from subscriptions.feeds import ORDER, STORE_ORDERS, Event
+from subscriptions.paging import FeedPage
 from subscriptions.updates import Update
 
 # queries
@@ -217,48 +219,23 @@ async def refund_order(context: Context, order: str, amount: int, reason: str, i
     return await reading.get(context.runtime, context.principal, order_id)
 
 
-# subscriptions
+# feeds
 
 
-async def order_updates(context: Context, order: str, after: str | None) -> AsyncIterator[Update[OrderRecord]]:
-    found = await _order(context, order)
-
-    async def snapshot() -> tuple[int, OrderRecord]:
-        return await reading.snapshot(context.runtime, found.id)
-
-    async for update in context.tails.follow(ORDER.of(found.id), after, snapshot):
-        value = update.value
-        order_then = order_of_event(value) if isinstance(value, Event) else value
-        if actor_of(order_then, context.principal) is not None:
-            yield update.carrying(order_then)
-        elif await load_order(context, found.id) is None:
-            return  # a rider who gave the job back: what follows is none of theirs
+def order_updates(context: Context, order: str, after: str | None) -> AsyncIterator[Update[OrderRecord]]:
+    return follow(context, ORDER_UPDATES, order, after)
 
 
-def order_of_event(event: Event) -> OrderRecord:
-    """The order as it was when the event happened."""
-    return order_from_json(event.payload["order"])
+async def order_feed(context: Context, order: str, after: str | None, first: int) -> FeedPage[OrderRecord]:
+    return await poll(context, ORDER_UPDATES, order, after, first)
 
 
-async def store_board(context: Context, store: str, after: str | None) -> AsyncIterator[Update[list[OrderRecord]]]:
-    store_id = key("Store", store)
-    await require_board(context, store_id)
-
-    async def snapshot() -> tuple[int, list[OrderRecord]]:
-        return await reading.board(context.runtime, store_id)
-
-    async for update in context.tails.follow(STORE_ORDERS.of(store_id), after, snapshot):
-        value = update.value
-        yield update.carrying([order_of_event(value)] if isinstance(value, Event) else value)
+def store_board(context: Context, store: str, after: str | None) -> AsyncIterator[Update[list[OrderRecord]]]:
+    return follow(context, STORE_BOARD, store, after)
 
 
-async def require_board(context: Context, store_id: UUID) -> None:
-    """Raises NotFound unless the caller works at the store or administers its city."""
-    if context.principal.works_at(store_id):
-        return
-    city_id = await context.runtime.database.fetchval("SELECT city_id FROM store WHERE id = $1", store_id)
-    if city_id is None or not context.principal.administers(city_id):
-        raise NotFound(resource="Store")
+async def store_board_feed(context: Context, store: str, after: str | None, first: int) -> FeedPage[list[OrderRecord]]:
+    return await poll(context, STORE_BOARD, store, after, first)
 
 
 async def load_order(context: Context, order_id: UUID) -> OrderRecord | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from models.queueing import QueueAction, QueueTicketState
+from models.queueing import QueueAction
 from resolvers.base import action, key, or_none
 from resolvers.context import Context, Info
+from resolvers.feeds import follow, poll
 from services import merchants, queueing
 from services.errors import NotFound
+from services.feeds import QUEUE_BOARD, QUEUE_TICKET
 from services.merchants import StoreRecord
 from services.queueing import Board, ClassLine, Ticket
-from subscriptions.feeds import QUEUE
+from subscriptions.paging import FeedPage
 from subscriptions.updates import Update
 
 # fields: typed Any where the schema names its own type for what the services return
@@ -91,40 +93,27 @@ async def set_queue_open(context: Context, store: str, open: bool) -> Board:
     return await queueing.set_open(context.runtime, context.principal, key("Store", store), open)
 
 
-# subscriptions
-
-OVER: Final = frozenset({QueueTicketState.SEATED, QueueTicketState.CANCELLED, QueueTicketState.EXPIRED})
+# feeds
 
 
-async def queue_ticket_updates(context: Context, ticket: str, after: str | None) -> AsyncIterator[Update[Ticket]]:
+def queue_ticket_updates(context: Context, ticket: str, after: str | None) -> AsyncIterator[Update[Ticket]]:
     """The ticket whenever it or its place in line changes; ends after a state that nothing follows.
 
     Every change of the store's line is looked at, those that leave this ticket as it was are passed over.
     """
-    ticket_id = key("QueueTicket", ticket)
-
-    async def snapshot() -> tuple[int, Ticket]:
-        return await queueing.ticket_snapshot(context.runtime, context.principal, ticket_id)
-
-    _, found = await snapshot()
-    shown: Ticket | None = None
-    async for update in context.tails.follow_latest(QUEUE.of(found.store_id), after, snapshot):
-        if update.value != shown:
-            yield update
-            shown = update.value
-        if shown is not None and shown.state in OVER:
-            return
+    return follow(context, QUEUE_TICKET, ticket, after)
 
 
-async def queue_board_updates(context: Context, store: str, after: str | None) -> AsyncIterator[Update[Board]]:
-    store_id = key("Store", store)
+async def queue_ticket_feed(context: Context, ticket: str, after: str | None) -> FeedPage[Ticket]:
+    return await poll(context, QUEUE_TICKET, ticket, after)
 
-    async def snapshot() -> tuple[int, Board]:
-        return await queueing.board_snapshot(context.runtime, context.principal, store_id)
 
-    await snapshot()
-    async for update in context.tails.follow_latest(QUEUE.of(store_id), after, snapshot):
-        yield update
+def queue_board_updates(context: Context, store: str, after: str | None) -> AsyncIterator[Update[Board]]:
+    return follow(context, QUEUE_BOARD, store, after)
+
+
+async def queue_board_feed(context: Context, store: str, after: str | None) -> FeedPage[Board]:
+    return await poll(context, QUEUE_BOARD, store, after)
 
 
 def value_of(root: Update[Any]) -> Any:

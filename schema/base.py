@@ -161,6 +161,15 @@ class Connection(Generic[T]):
     page_info: PageInfo
 
 
+@strawberry.type(description="Updates of a feed for a client that polls it, in order.")
+class FeedPage(Generic[T]):
+    updates: list[T] = strawberry.field(
+        description="Events after the cursor, fewer than asked for where some are not for the caller; or one snapshot."
+    )
+    cursor: str = strawberry.field(description="The `after` of the next poll, also when there are no updates.")
+    has_more: bool = strawberry.field(description="More updates are there already: poll again at once.")
+
+
 error_types: Final[dict[type[BusinessError], type]] = {}
 """Business error → the Strawberry type that shows it."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnused
 from schema.base import (
     A,
     C,
+    FeedPage,
     GeoPoint,
     GeoPointInput,
     M,
@@ -199,6 +199,11 @@ class DeliveryQuery:
         """Deliveries that can be grabbed, the nearest store first."""
         return await resolvers.open_deliveries(info.context, first)
 
+    @query(FeedPage[RiderTasksUpdate], R)
+    async def rider_tasks_feed(self, info: Info, first: int, after: str | None = None) -> object:
+        """Polls what `riderTasks` sends: a snapshot, or the events after a cursor, 100 at most."""
+        return await resolvers.rider_tasks_feed(info.context, after, first)
+
 
 @strawberry.type
 class DeliveryMutation:
@@ -256,15 +261,11 @@ class DeliveryMutation:
 @strawberry.type
 class DeliverySubscription:
     @subscription(RiderTasksUpdate, R)
-    async def rider_tasks(self, info: Info, after: str | None = None) -> AsyncIterator[object]:
+    def rider_tasks(self, info: Info, after: str | None = None) -> object:
         """My tasks: all of them first, then every change."""
-        async for update in resolvers.rider_tasks(info.context, after):
-            yield update
+        return resolvers.rider_tasks(info.context, after)
 
     @subscription(RiderLocationUpdate, C, M, A)
-    async def rider_location(
-        self, info: Info, order: strawberry.ID, min_interval_ms: int = 1000
-    ) -> AsyncIterator[object]:
-        """Where the rider of the order is; latest wins, and the stream completes when the delivery ends."""
-        async for update in resolvers.rider_location(info.context, order, min_interval_ms):
-            yield update
+    def rider_location(self, info: Info, order: strawberry.ID, min_interval_ms: int = 1000) -> object:
+        """Where the rider of the order is; latest wins. Ends with ACCESS_ENDED when the delivery is over."""
+        return resolvers.rider_location(info.context, order, min_interval_ms)

@@ -13,6 +13,7 @@ from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import PaymentState
 from models.queueing import QueueAction, QueueTicketState
 from schema.base import declare_errors
+from services.errors import EndReason
 from subscriptions.updates import ResetReason, UpdateKind
 
 for enum in (
@@ -28,6 +29,7 @@ for enum in (
     QueueAction,
     UpdateKind,
     ResetReason,
+    EndReason,
 ):
     strawberry.enum(enum, description=enum.__doc__ if enum.__doc__ and "\n" not in enum.__doc__ else None)
 

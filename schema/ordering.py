@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,7 @@ from schema.base import (
     A,
     C,
     Connection,
+    FeedPage,
     GeoPoint,
     GeoPointInput,
     Int64,
@@ -263,6 +263,16 @@ class OrderingQuery:
         """My orders, newest first."""
         return await resolvers.my_orders(info.context, states, first, after)
 
+    @query(FeedPage[OrderUpdate], C, M, R, A)
+    async def order_feed(self, info: Info, order: strawberry.ID, first: int, after: str | None = None) -> object:
+        """Polls what `orderUpdates` sends: a snapshot, or the events after a cursor, 100 at most."""
+        return await resolvers.order_feed(info.context, order, after, first)
+
+    @query(FeedPage[StoreBoardUpdate], M, A)
+    async def store_board_feed(self, info: Info, store: strawberry.ID, first: int, after: str | None = None) -> object:
+        """Polls what `storeBoard` sends: a snapshot, or the events after a cursor, 100 at most."""
+        return await resolvers.store_board_feed(info.context, store, after, first)
+
 
 @strawberry.type
 class OrderingMutation:
@@ -339,13 +349,11 @@ class OrderingMutation:
 @strawberry.type
 class OrderingSubscription:
     @subscription(OrderUpdate, C, M, R, A)
-    async def order_updates(self, info: Info, order: strawberry.ID, after: str | None = None) -> AsyncIterator[object]:
+    def order_updates(self, info: Info, order: strawberry.ID, after: str | None = None) -> object:
         """An order: as it is first, then every event exactly once."""
-        async for update in resolvers.order_updates(info.context, order, after):
-            yield update
+        return resolvers.order_updates(info.context, order, after)
 
     @subscription(StoreBoardUpdate, M, A)
-    async def store_board(self, info: Info, store: strawberry.ID, after: str | None = None) -> AsyncIterator[object]:
+    def store_board(self, info: Info, store: strawberry.ID, after: str | None = None) -> object:
         """A store's live orders: all of them first, then every event exactly once."""
-        async for update in resolvers.store_board(info.context, store, after):
-            yield update
+        return resolvers.store_board(info.context, store, after)

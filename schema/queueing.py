@@ -15,6 +15,7 @@ from schema.base import (
     A,
     C,
     D,
+    FeedPage,
     M,
     Node,
     exposes,
@@ -106,6 +107,16 @@ class QueueingQuery:
     async def my_queue_tickets(self, info: Info, active: bool = True) -> object:
         """The viewer's tickets, newest first; with ``active`` only those something can still happen to."""
         return await resolvers.my_queue_tickets(info.context, active)
+
+    @query(FeedPage[QueueTicketUpdate], C, M)
+    async def queue_ticket_feed(self, info: Info, ticket: ID, after: str | None = None) -> object:
+        """Polls what `queueTicketUpdates` sends: the ticket, or nothing when the queue is as it was at the cursor."""
+        return await resolvers.queue_ticket_feed(info.context, ticket, after)
+
+    @query(FeedPage[QueueBoardUpdate], M, C, D)
+    async def queue_board_feed(self, info: Info, store: ID, after: str | None = None) -> object:
+        """Polls what `queueBoardUpdates` sends: the board, or nothing when it is as it was at the cursor."""
+        return await resolvers.queue_board_feed(info.context, store, after)
 
 
 class QueueingMutation:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, ClassVar, TypeAlias
 from uuid import UUID
 
@@ -47,6 +48,35 @@ class PermissionDenied(BusinessError):
 
     reason: str
     messages: ClassVar[dict[str, str]] = {"en": "Not allowed: {reason}.", "zh-CN": "没有权限：{reason}。"}
+
+
+class EndReason(StrEnum):
+    """Why a subscription that was allowed is not any more."""
+
+    GRANT_REVOKED = "GRANT_REVOKED"
+    """A role that allowed it was taken away."""
+    SESSION_REVOKED = "SESSION_REVOKED"
+    """The caller signed out or was cut off."""
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"
+    """The access token ran out and was not refreshed."""
+    DELIVERY_ENDED = "DELIVERY_ENDED"
+    """The delivery is over, and with it what it allowed to see."""
+    NOT_A_PARTY = "NOT_A_PARTY"
+    """The caller no longer has to do with the thing: the order went to another rider, for example."""
+
+
+@dataclass(eq=False)
+class AccessEnded(BusinessError):
+    """A subscription ends because its reader may see no more of it; other operations of the connection go on.
+
+    ``reason``: GRANT_REVOKED, SESSION_REVOKED, TOKEN_EXPIRED, DELIVERY_ENDED or NOT_A_PARTY.
+    """
+
+    reason: EndReason
+    messages: ClassVar[dict[str, str]] = {
+        "en": "You can no longer follow this ({reason}).",
+        "zh-CN": "您已无法继续查看该内容（{reason}）。",
+    }
 
 
 @dataclass(eq=False)

@@ -46,6 +46,7 @@ class CityOverview:
     as mean and 90th percentile (linear interpolation), null without any.
     """
 
+    city_id: UUID
     at: datetime
     orders_by_state: list[OrderStateCount]
     orders_today: int
@@ -112,6 +113,7 @@ async def overview(runtime: Runtime, principal: Principal, city_id: UUID) -> Cit
     by_state: dict[str, int] = orjson.loads(row["by_state"])
     mean, p90 = row["mean"], row["p90"]
     return CityOverview(
+        city_id=city_id,
         at=at,
         orders_by_state=[OrderStateCount(state, by_state.get(state, 0)) for state in OrderState],
         orders_today=row["placed"],

@@ -31,7 +31,13 @@ class Unit:
         self._jobs: list[tuple[str, bytes, timedelta]] = []
 
     def emit(self, names: tuple[str, ...], type: str, payload: dict[str, Any]) -> None:
-        """Append an event to the logged feeds ``names``; ``names[0]`` stores the payload."""
+        """Append an event to the logged feeds ``names``; ``names[0]`` stores the payload.
+
+        Raises ValueError when a feed is not declared to carry such events.
+        """
+        for name in names:
+            if type not in feeds.kind_of(name).events:
+                raise ValueError(f"the feed {name} is not declared to carry {type}")
         self._events.append(feeds.NewEvent(names, type, self.now, payload))
 
     def signal(self, feed: str, value: dict[str, Any] | None = None) -> None:

@@ -7,10 +7,13 @@ commit only wakes readers up: losing it delays an event until the next signal or
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -32,30 +35,61 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeedKind:
-    """``logged`` feeds are in the event log; others are carried by signals alone."""
+    """``logged`` feeds are in the event log; others are carried by signals alone.
+
+    ``events``: every type of event that it carries, none for a feed that is not logged. Who may read a feed, and
+    what of it, is declared beside it in :data:`services.feeds.FEEDS`.
+    """
 
     name: str
     policy: Policy
     logged: bool
+    events: frozenset[str] = frozenset()
 
     def of(self, key: UUID) -> str:
         return f"{self.name}:{key}"
 
 
-ORDER: Final = FeedKind("order", Policy.LOSSLESS, True)
-"""One order; the offset is the order's version. Readers: its consumer, its store's staff, its rider, city admins."""
-STORE_ORDERS: Final = FeedKind("store", Policy.LOSSLESS, True)
-"""All orders of a store from payment on. Readers: its staff, city admins."""
-RIDER_TASKS: Final = FeedKind("rider", Policy.LOSSLESS, True)
-"""Offers to and deliveries of one rider. Reader: the rider."""
-QUEUE: Final = FeedKind("queue", Policy.COALESCED, True)
-"""The queue of one store. Readers: anyone for the board, the ticket's owner for a ticket, staff, devices."""
-RIDER_LOCATION: Final = FeedKind("location", Policy.LATEST, False)
-"""Where the rider is, keyed by rider. Readers: consumer and store of the live delivery, city admins."""
-CITY: Final = FeedKind("city", Policy.COALESCED, False)
-"""Live figures and map of a city. Readers: its admins."""
+_RIDDEN: Final = frozenset(
+    {
+        "delivery.offered", "delivery.declined", "delivery.offer_expired", "delivery.assigned", "delivery.at_store",
+        "order.preparing", "order.ready", "order.picked_up", "order.delivered", "order.completed", "order.cancelled",
+        "order.refund_started", "order.refunded",
+    }
+)  # fmt: skip
+_PAID: Final = _RIDDEN | {"order.paid", "order.accepted", "order.rejected", "order.expired", "order.handed_over"}
 
-KINDS: Final = {kind.name: kind for kind in (ORDER, STORE_ORDERS, RIDER_TASKS, QUEUE, RIDER_LOCATION, CITY)}
+ORDER: Final = FeedKind("order", Policy.LOSSLESS, True, _PAID | {"order.placed"})
+"""One order; the offset is the order's version."""
+STORE_ORDERS: Final = FeedKind("store", Policy.LOSSLESS, True, _PAID)
+"""All orders of a store from payment on."""
+RIDER_TASKS: Final = FeedKind("rider", Policy.LOSSLESS, True, _RIDDEN)
+"""Offers to and deliveries of one rider."""
+QUEUE: Final = FeedKind(
+    "queue",
+    Policy.COALESCED,
+    True,
+    frozenset(
+        {
+            "queue.opened", "queue.closed", "ticket.taken", "ticket.called", "ticket.seated", "ticket.skipped",
+            "ticket.requeued", "ticket.moved", "ticket.cancelled", "ticket.expired",
+        }
+    ),
+)  # fmt: skip
+"""The queue of one store."""
+RIDER_LOCATION: Final = FeedKind("location", Policy.LATEST, False)
+"""Where the rider is, keyed by rider."""
+CITY: Final = FeedKind("city", Policy.COALESCED, False)
+"""Live figures and map of a city."""
+ACCESS: Final = FeedKind("access", Policy.LATEST, False)
+"""Grants or sessions of a person or client have changed, keyed by either. Read by the program only."""
+
+KINDS: Final = {kind.name: kind for kind in (ORDER, STORE_ORDERS, RIDER_TASKS, QUEUE, RIDER_LOCATION, CITY, ACCESS)}
+
+
+def kind_of(feed: str) -> FeedKind:
+    """The kind of the feed of that name. Raises KeyError."""
+    return KINDS[feed.partition(":")[0]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,19 +226,30 @@ async def forget_before(connection: Connection, cutoff: datetime) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position in a feed as clients hold it: opaque text, here ``epoch.offset``."""
+    """A position in a feed. Clients hold it as opaque text, here ``epoch.offset.tag``.
+
+    The tag is a mark of the feed: a position in another one would skip events silently.
+    """
 
     epoch: str
     offset: int
 
-    def encode(self) -> str:
-        return f"{self.epoch}.{self.offset:x}"
+    def encode(self, feed: str) -> str:
+        return f"{self.epoch}.{self.offset:x}.{_tag(feed)}"
 
     @classmethod
-    def decode(cls, text: str) -> Cursor | None:
-        """None when ``text`` is not a cursor of ours."""
-        epoch, _, offset = text.partition(".")
-        try:
-            return cls(epoch, int(offset, 16)) if epoch else None
-        except ValueError:
+    def decode(cls, text: str, feed: str) -> Cursor | None:
+        """None when ``text`` is not a cursor of ours in ``feed``."""
+        epoch, _, rest = text.partition(".")
+        offset, _, tag = rest.partition(".")
+        if not epoch or tag != _tag(feed) or not _HEXADECIMAL.fullmatch(offset):
             return None
+        return cls(epoch, int(offset, 16))
+
+
+_HEXADECIMAL: Final = re.compile("[0-9a-f]{1,15}")
+
+
+@lru_cache(maxsize=4096)
+def _tag(feed: str) -> str:
+    return f"{zlib.crc32(feed.encode()):08x}"

@@ -16,7 +16,6 @@ A signal is only a reason to read. The head check finds what lost signals would 
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from core import logs
 from core.clock import Clock
 from models.database import UNAVAILABLE, Database
 from subscriptions import feeds
-from subscriptions.feeds import KINDS, Cursor, Event, Page, Signal
+from subscriptions.feeds import Cursor, Event, Page, Signal, kind_of
 from subscriptions.reader import LogReader, backoff
 from subscriptions.updates import FeedReset, ResetReason, Update, UpdateKind
 
@@ -42,7 +41,7 @@ QUEUE: Final = 1000
 _CHECK_TIMEOUT: Final = 15.0
 _REFRESH: Final = 10.0
 """Seconds after which the state of an unlogged feed is read again even if no signal came."""
-_NO_EVENTS: Final = 2**62
+NO_EVENTS: Final = 2**62
 """An offset above all others: asking for what follows it tells top and epoch only."""
 
 
@@ -129,10 +128,8 @@ class _Tail:
     """One watched feed. ``target`` is its highest known offset, ``position`` how far its shared stream has got."""
 
     def __init__(self, name: str, ask: Callable[[str, int, Callable[[Page], None]], None]) -> None:
-        kind = KINDS[name.partition(":")[0]]
         self.name = name
-        self.logged = kind.logged
-        self.tag = f"{zlib.crc32(name.encode()):08x}"
+        self.logged = kind_of(name).logged
         self.watchers: set[_Watcher] = set()
         self.live: set[EventWatcher] = set()
         self.target = 0
@@ -261,9 +258,7 @@ class FeedTails:
     def watchers(self) -> int:
         return sum(len(tail.watchers) for tail in self._tails.values())
 
-    def follow(
-        self, feed: str, after: str | None, snapshot: Snapshot[T]
-    ) -> AsyncGenerator[Update[T | Event], None]:
+    def follow(self, feed: str, after: str | None, snapshot: Snapshot[T]) -> AsyncGenerator[Update[T | Event], None]:
         """A snapshot, unless ``after`` resumes, then every event above its offset exactly once and in order.
 
         A cursor that cannot be resumed from gives a snapshot with ``reset``. An error of the first ``snapshot``
@@ -282,7 +277,7 @@ class FeedTails:
             reset: FeedReset | None = None
             read_snapshot = snapshot
             if after is not None:
-                cursor = self._decode(tail, after)
+                cursor = self.decode(feed, after)
                 if isinstance(cursor, Cursor):
                     watcher.position = cursor.offset
                 else:
@@ -295,15 +290,14 @@ class FeedTails:
                         continue
                     watcher.position, watcher.verified = offset, True
                     tail.signal(Signal(feed, offset))
-                    at = self._clock.now()
-                    yield Update(self._encode(tail, epoch, offset), UpdateKind.SNAPSHOT, None, at, reset, value)
+                    yield self.snapshot_update(feed, epoch, offset, value, reset)
                     reset, read_snapshot = None, self._patiently(snapshot)
                 if tail.join(watcher):
                     while watcher.live:
                         if watcher.queue:
                             event = watcher.queue.popleft()
                             watcher.position = event.offset
-                            yield self._event(tail, epoch, event)
+                            yield event_update(epoch, event)
                         elif watcher.take is not None:
                             watcher.parked = True
                             yield None
@@ -313,7 +307,7 @@ class FeedTails:
                     continue
                 signals = tail.signals
                 page = await self._reader.read(feed, watcher.position)
-                reason = _unusable(page, epoch, watcher.position)
+                reason = unusable(page, epoch, watcher.position)
                 if reason is not None:
                     reset, watcher.position = FeedReset(reason), None
                     continue
@@ -322,7 +316,7 @@ class FeedTails:
                 tail.settle(page.top, signals)
                 for event in page.events:
                     watcher.position = event.offset
-                    yield self._event(tail, epoch, event)
+                    yield event_update(epoch, event)
 
     def follow_latest(
         self,
@@ -345,7 +339,7 @@ class FeedTails:
         """:meth:`follow_latest`, which ``tells`` by None that it knows of nothing newer and waits for a change."""
         loop = asyncio.get_running_loop()
         pause = min_interval.total_seconds()
-        logged = KINDS[feed.partition(":")[0]].logged
+        logged = kind_of(feed).logged
         watcher = _StateWatcher(logged)
         with self._attached(feed, watcher) as tail:
             reset: FeedReset | None = None
@@ -353,11 +347,11 @@ class FeedTails:
             epoch = self._epoch
             watcher.woken.set()
             if after is not None and logged:
-                cursor = self._decode(tail, after)
+                cursor = self.decode(feed, after)
                 if isinstance(cursor, Cursor):
                     watcher.position = cursor.offset
-                    page = await self._reader.read(feed, _NO_EVENTS)
-                    reason = _unusable(page, cursor.epoch, cursor.offset, every_event=False)
+                    page = await self._reader.read(feed, NO_EVENTS)
+                    reason = unusable(page, cursor.epoch, cursor.offset, every_event=False)
                     reset = FeedReset(reason) if reason is not None else None
                     if reason is None and page.top == cursor.offset and tail.target <= page.top:
                         watcher.woken.clear()
@@ -381,8 +375,7 @@ class FeedTails:
                 if logged and epoch == self._epoch and tail.target <= offset:
                     watcher.woken.clear()
                 sent = loop.time()
-                at = self._clock.now()
-                yield Update(self._encode(tail, epoch, offset), UpdateKind.SNAPSHOT, None, at, reset, value)
+                yield self.snapshot_update(feed, epoch, offset, value, reset)
                 reset = None
                 await asyncio.sleep(max(sent + pause - loop.time(), 0))
 
@@ -473,31 +466,41 @@ class FeedTails:
 
         return read
 
+    @property
+    def epoch(self) -> str:
+        """The epoch of the log, as last seen."""
+        return self._epoch
+
+    def decode(self, feed: str, after: str) -> Cursor | ResetReason:
+        """The position in ``feed`` that a client's cursor names, or why it names none."""
+        cursor = Cursor.decode(after, feed)
+        if cursor is None or cursor.offset >= NO_EVENTS:
+            return ResetReason.CURSOR_INVALID
+        return cursor if cursor.epoch == self._epoch else ResetReason.EPOCH_CHANGED
+
     def cursor(self, feed: str, offset: int | None = None) -> str | None:
         """The cursor of an offset of a feed that is watched, by default of the highest that is known."""
         tail = self._tails.get(feed)
         if tail is None or not tail.logged:
             return None
-        return self._encode(tail, self._epoch, tail.target if offset is None else offset)
+        return Cursor(self._epoch, tail.target if offset is None else offset).encode(feed)
 
-    def _event(self, tail: _Tail, epoch: str, event: Event) -> Update[Any]:
-        cursor = self._encode(tail, epoch, event.offset)
-        return Update(cursor, UpdateKind.EVENT, event.type, event.at, None, event)
+    def snapshot_update(self, feed: str, epoch: str, offset: int, value: T, reset: FeedReset | None) -> Update[T]:
+        """The delivery of a state that was read together with its ``offset``."""
+        cursor = Cursor(epoch, offset).encode(feed)
+        return Update(cursor, UpdateKind.SNAPSHOT, None, self._clock.now(), reset, value)
 
-    @staticmethod
-    def _encode(tail: _Tail, epoch: str, offset: int) -> str:
-        """The cursor, with a mark of its feed: a position in another feed would skip events silently."""
-        return f"{Cursor(epoch, offset).encode()}.{tail.tag}"
-
-    def _decode(self, tail: _Tail, text: str) -> Cursor | ResetReason:
-        position, _, tag = text.rpartition(".")
-        cursor = Cursor.decode(position)
-        if cursor is None or tag != tail.tag or not 0 <= cursor.offset < _NO_EVENTS:
-            return ResetReason.CURSOR_INVALID
-        return cursor if cursor.epoch == self._epoch else ResetReason.EPOCH_CHANGED
+    async def read(self, feed: str, after: int) -> Page:
+        """What follows ``after`` in ``feed``; waits while the database is away."""
+        return await self._reader.read(feed, after)
 
 
-def _unusable(page: Page, epoch: str, position: int, *, every_event: bool = True) -> ResetReason | None:
+def event_update(epoch: str, event: Event) -> Update[Event]:
+    """The delivery of a logged event."""
+    return Update(Cursor(epoch, event.offset).encode(event.feed), UpdateKind.EVENT, event.type, event.at, None, event)
+
+
+def unusable(page: Page, epoch: str, position: int, *, every_event: bool = True) -> ResetReason | None:
     """Why somebody at ``position`` of ``epoch`` cannot go on with ``page``."""
     if page.epoch != epoch:
         return ResetReason.EPOCH_CHANGED

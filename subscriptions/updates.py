@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 V = TypeVar("V")
 
 
@@ -30,7 +30,7 @@ class FeedReset:
 
 
 @dataclass(frozen=True, slots=True)
-class Update(Generic[T]):
+class Update(Generic[T_co]):
     """One delivery. ``type`` is the event's name, None on a snapshot; ``reset`` only on a snapshot that replaces
     what the subscriber's cursor pointed at."""
 
@@ -39,7 +39,7 @@ class Update(Generic[T]):
     type: str | None
     at: datetime
     reset: FeedReset | None
-    value: T
+    value: T_co
 
     def carrying(self, value: V) -> Update[V]:
         """The same delivery with another value."""

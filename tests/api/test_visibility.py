@@ -30,6 +30,7 @@ QUEUE = """subscription ($store: ID!) { queueBoardUpdates(store: $store) { curso
 RIDER_AT = """subscription ($order: ID!) { riderLocation(order: $order, minIntervalMs: 0) { cursor riderLocation {
     recordedAt location { latitude } } } }"""
 CITY = """subscription ($city: ID!) { cityUpdates(city: $city) { cursor } }"""
+DELIVERY_ENDED = {"code": "ACCESS_ENDED", "reason": "DELIVERY_ENDED"}
 NODE = "query ($id: ID!) { node(id: $id) { __typename id } }"
 ORDER = "query ($id: ID!) { order(id: $id) { id } }"
 MY_ORDERS = "{ myOrders(first: 100) { nodes { id } } }"
@@ -128,7 +129,7 @@ async def test_subscribers_are_told_of_their_own_things_only(city: City, sides: 
             await follower.until(lambda v: v["type"] == "order.completed")
         await board.until(lambda v: v["type"] == "order.completed")
         await tasks.until(lambda v: any(t["state"] == "DELIVERED" for t in v["tasks"]))
-        assert await location.end() == "complete"
+        assert [error["extensions"] for error in await location.end()] == [DELIVERY_ENDED]
         for follower in everything:
             told = str(follower.values)
             for thing in (theirs.store, *theirs.things().values()):
@@ -197,7 +198,7 @@ async def test_a_rider_who_declined_is_told_no_more_of_the_order(city: City) -> 
             await city.do(side.owner, doc.START, order=side.order)
             await city.do(side.owner, doc.READY, order=side.order)
             await owner.until(lambda v: v["type"] == "order.ready")
-        await follower.end()
+        assert [e["extensions"] for e in await follower.end()] == [{"code": "ACCESS_ENDED", "reason": "NOT_A_PARTY"}]
     await city.do(side.rider, doc.GO_OFFLINE)
     told = [value["type"] for value in follower.values]
     assert "order.preparing" not in told and "order.ready" not in told, told

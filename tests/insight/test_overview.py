@@ -88,6 +88,7 @@ async def look(runtime: Runtime, city_id: UUID) -> insight.CityOverview:
 async def test_an_empty_city(runtime: Runtime) -> None:
     city_id = await open_city(runtime)
     assert await look(runtime, city_id) == insight.CityOverview(
+        city_id=city_id,
         at=NOON,
         orders_by_state=[insight.OrderStateCount(state, 0) for state in OrderState],
         orders_today=0,

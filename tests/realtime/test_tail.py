@@ -501,7 +501,7 @@ async def test_latest_of_an_unlogged_feed(database_url: str, monkeypatch: pytest
     async with open_tails(database_url) as (_, tails):
         async with aclosing(tails.follow_latest(feed, "anything", snapshot)) as updates:
             [first] = await take(updates)
-            assert first.reset is None and Cursor.decode(first.cursor.rpartition(".")[0]) is not None
+            assert first.reset is None and Cursor.decode(first.cursor, feed) is not None
             tails.deliver([Signal(feed), Signal(feed)])
             await take(updates)
             tails.deliver(None)

@@ -59,7 +59,7 @@ export class Component {
         this.update();
       },
       error: (error) => {
-        toast(explain(error));
+        if (error.code !== "ACCESS_ENDED") toast(explain(error)); // the thing itself shows what happened
         ended();
         this.update();
       },
