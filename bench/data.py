@@ -56,6 +56,14 @@ def encode(prefix: str, key: UUID) -> str:
     )
 
 
+def decode(public_id: str) -> UUID:
+    """The key in a public id. Raises ValueError."""
+    n = 0
+    for char in public_id.partition("_")[2]:
+        n = n << 5 | _ALPHABET.index(char)
+    return UUID(int=n)
+
+
 def _id(prefix: str, kind: int, number: int) -> tuple[str, str]:
     """``(key, public id)``."""
     key = UUID(int=(0x0190_0000_0000_7000_8000 << 48) | kind << 32 | number)
