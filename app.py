@@ -135,6 +135,7 @@ class Program:
             await asyncio.sleep(OPERATIONS_REFRESH.total_seconds())
             try:
                 await self.gateway.operations.load(self.runtime.database)
+                self.gateway.compile_registered()
             except OSError as error:
                 log.warning("operations.not_read", error=repr(error))
 
@@ -210,6 +211,7 @@ async def running(settings: Settings) -> AsyncGenerator[Program]:
             if not gateway.operations.offer(operation, contracts, gateway.documents):
                 log.warning("operation.unusable", name=operation.name, id=operation.id)
         await gateway.operations.load(runtime.database)
+        gateway.compile_registered()
         authenticator = Authenticator(runtime.database, runtime.keys)
         jobs = JobRunner(runtime) if settings.jobs_in_process else None
         sockets = GraphQLSockets(gateway, authenticator, runtime, tails, Origins.of(settings))

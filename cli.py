@@ -28,6 +28,7 @@ from auth.principals import View
 from core import logs
 from core.clock import wall_now
 from core.settings import Settings
+from gateway.compiled import explain
 from gateway.contracts import SDL_FOLDER, build_contracts, sdl_drift, write_sdl
 from gateway.documents import Documents
 from gateway.operations import (
@@ -39,7 +40,9 @@ from gateway.operations import (
     read_manifest,
     register,
     registered,
+    registered_bodies,
 )
+from gateway.refusals import Refused
 from models.database import migrate as migrate_database
 from replay.command import replay
 from schema.build import full_schema
@@ -425,6 +428,43 @@ def make_operations_manifest(
     for operation in operations:
         views = known.offer(operation, contracts, documents)
         console.print(f"{operation.name:<24} {', '.join(v.lower() for v in views) or '[red]valid for no view[/]'}")
+
+
+@operations_cli.command("explain")
+def explain_operation(
+    id: Annotated[str, typer.Argument(help="Id of a registered operation or its beginning, or its name.")],
+    variables: Annotated[
+        str, typer.Option(help="Variables as JSON: those of @skip and @include choose a plan.")
+    ] = "{}",
+) -> None:
+    """The Python that a registered operation is compiled to, for each view that has it."""
+    settings = load_settings()
+    logs.configure("error")
+
+    async def bodies() -> list[str]:
+        found = [o.body for o in read_manifest(settings.operations_manifest or BUNDLED) if o.is_called(id)]
+        if not found and settings.database_url is not None:
+            async with program.open_runtime(settings) as (runtime, _):
+                found = await registered_bodies(runtime.database, id)
+        return found
+
+    explained = 0
+
+    async def main() -> None:
+        nonlocal explained
+        documents = Documents(introspection=False)
+        for body in await bodies():
+            for view, contract in build_contracts(full_schema()).items():
+                with suppress(Refused):
+                    document = documents.load(contract, body)
+                    typer.echo(f"# sha256:{document.id} for {view}\n")
+                    typer.echo(explain(contract, document, orjson.loads(variables)))
+                    explained += 1
+
+    run_async(main())
+    if not explained:
+        complaints.print(f"[red]No registered operation is called[/] {id}")
+        raise typer.Exit(1)
 
 
 @operations_cli.command("list")

@@ -31,6 +31,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
 from auth.principals import View
+from gateway.planning import make_planner
 from schema.build import DEFINITION, ROOTS, SchemaError, field_views, views_of_type
 
 SDL_FOLDER: Final = Path("schema/sdl")
@@ -44,6 +45,7 @@ class Contract:
     def __init__(self, full: GraphQLSchema, view: View) -> None:
         self.view = view
         self.schema = _Pruning(full, view).schema()
+        self.planner = make_planner(full)
         errors = validate_schema(self.schema)
         if errors:
             raise SchemaError(f"contract {view}: " + "; ".join(e.message for e in errors))

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, cast
 
 import graphql
@@ -21,6 +22,7 @@ from graphql import (
     VariableValues,
     get_variable_values,
 )
+from prometheus_client import Histogram
 
 from auth.principals import Principal, View
 from auth.tokens import Unauthenticated
@@ -28,6 +30,8 @@ from core import logs
 from core.errors import BusinessError
 from core.settings import Settings
 from gateway import metrics
+from gateway.compiled import CompiledOperations
+from gateway.compiler import OPTIONS, Compiled, Outcome, Unsupported
 from gateway.contracts import Contract
 from gateway.documents import Document, Documents, document_id
 from gateway.errors import describe, present
@@ -48,6 +52,9 @@ _TIMED_OUT: Final = {
     "en": "The operation took too long and was stopped; it may or may not have had its effect.",
     "zh-CN": "操作超时已中止，可能已生效，也可能未生效。",
 }
+
+
+_INTERPRETED: Final = Unsupported("compiler off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ class Operation:
     variables: Mapping[str, Any]
     """As they came; ``values`` are what resolvers get."""
     values: VariableValues
+    compiled: Compiled | Unsupported = _INTERPRETED
+    """What executes it; graphql-core, where there is nothing compiled."""
 
     @property
     def kind(self) -> OperationType:
@@ -122,8 +131,21 @@ class Gateway:
         self.documents = Documents(introspection=settings.introspection)
         self.operations = operations or Operations()
         self._hide_suggestions = not settings.introspection
+        self.compiled = CompiledOperations(hide_suggestions=self._hide_suggestions) if settings.compiler else None
         self._mask = settings.mask_errors
         self._timeout = settings.operation_timeout.total_seconds()
+
+    def compile_registered(self) -> None:
+        """Compile what is registered and not compiled yet, so that no caller waits for it."""
+        if self.compiled is None:
+            return
+        for view, id, body in self.operations.all():
+            contract = self.contracts[view]
+            if not self.compiled.is_registered(view, id):
+                try:
+                    self.compiled.register(contract, self.documents.load(contract, body))
+                except Refused as refused:
+                    log.warning("operation.unusable", view=view, id=id, code=refused.code)
 
     # -- admission
 
@@ -152,7 +174,8 @@ class Gateway:
                 errors=[error["extensions"]["code"] for error in refused.errors],
             )
             raise
-        return Operation(contract, document, node, request.variables, values)
+        compiled = _INTERPRETED if self.compiled is None else self.compiled.find(contract, document, node)
+        return Operation(contract, document, node, request.variables, values, compiled)
 
     def _document(self, contract: Contract, request: OperationRequest) -> Document:
         apollo = _apollo_hash(request.extensions)
@@ -201,7 +224,14 @@ class Gateway:
         if operation.kind is OperationType.SUBSCRIPTION:
             raise ValueError("subscriptions are not executed but subscribed to")
         started = time.perf_counter()
-        answer = await self._run(operation, context, None, operation.kind is OperationType.MUTATION)
+        try:
+            pending = self._start(operation, context, None)
+            if isinstance(pending, Outcome):
+                answer = self._answer(operation, context, started, pending)
+            else:
+                answer = await self._wait(operation, context, started, pending)
+        except Exception as error:
+            answer = self._failed(operation, context, started, error)
         self._record(operation, context, started, answer.codes)
         return answer
 
@@ -239,7 +269,15 @@ class Gateway:
 
     def render(self, operation: Operation, context: Context, event: Any) -> Answer | Awaitable[Answer]:
         """What one event of a subscription is delivered as, with fresh loaders; at once when nothing has to wait."""
-        return self._run(operation, context.fresh(), event, False)
+        context = context.fresh()
+        started = time.perf_counter()
+        try:
+            pending = self._start(operation, context, event)
+            if isinstance(pending, Outcome):
+                return self._answer(operation, context, started, pending)
+        except Exception as error:
+            return self._failed(operation, context, started, error)
+        return self._wait(operation, context, started, pending)
 
     async def subscribe(self, operation: Operation, context: Context) -> AsyncGenerator[dict[str, Any], None]:
         """:meth:`source` and :meth:`render` for one subscriber, read back from JSON."""
@@ -257,32 +295,72 @@ class Gateway:
             raise error.original_error or error
         return aiter(stream)
 
-    async def _run(self, operation: Operation, context: Context, root: Any, serially: bool) -> Answer:
-        started = time.perf_counter()
-        answer: dict[str, Any]
+    def _start(self, operation: Operation, context: Context, root: Any) -> Outcome | Awaitable[Outcome]:
+        """Begin to execute, with what takes the operation."""
+        compiled = operation.compiled
+        if isinstance(compiled, Compiled):
+            try:
+                pending = compiled.run(root, context, operation.values)
+            except Unsupported as unsupported:
+                compiled = unsupported
+            else:
+                _COMPILED.inc()
+                return pending
+        metrics.EXECUTIONS.labels("graphql-core", str(compiled)).inc()
+        return self._interpret(operation, context, root)
+
+    async def _interpret(self, operation: Operation, context: Context, root: Any) -> Outcome:
+        serially = operation.kind is OperationType.MUTATION
+        pending = self._executor(operation, context, root).execute_operation(serially)
+        result = cast(ExecutionResult, await pending if isinstance(pending, Awaitable) else pending)
+        data = None if result.data is None else orjson.dumps(result.data, option=OPTIONS)
+        return Outcome(data, result.errors or [])
+
+    async def _wait(
+        self, operation: Operation, context: Context, started: float, pending: Awaitable[Outcome]
+    ) -> Answer:
         try:
             async with asyncio.timeout(self._timeout):
-                pending = self._executor(operation, context, root).execute_operation(serially)
-                result = cast(ExecutionResult, await pending if isinstance(pending, Awaitable) else pending)
-            answer = {"data": result.data}
-            if result.errors:
-                answer["errors"] = present(result.errors, context, mask=self._mask)
+                outcome = await pending
         except TimeoutError:
             message = _TIMED_OUT.get(context.locale) or _TIMED_OUT["en"]
-            answer = {"data": None, "errors": [{"message": message, "extensions": {"code": TIMEOUT}}]}
+            return self._nothing(operation, context, started, message, {"code": TIMEOUT})
         except Exception as error:
-            message, extensions = describe(error, context, mask=self._mask)
-            answer = {"data": None, "errors": [{"message": message, "extensions": extensions}]}
-        errors = answer.get("errors", ())
+            return self._failed(operation, context, started, error)
+        return self._answer(operation, context, started, outcome)
+
+    def _answer(self, operation: Operation, context: Context, started: float, outcome: Outcome) -> Answer:
+        data = outcome.data
+        if not outcome.errors and data is not None:
+            self._measure(operation, started)
+            return Answer(b'{"data":%b}' % data)
+        errors = present(outcome.errors, context, mask=self._mask)
+        return self._told(operation, context, started, data, errors)
+
+    def _failed(self, operation: Operation, context: Context, started: float, error: Exception) -> Answer:
+        return self._nothing(operation, context, started, *describe(error, context, mask=self._mask))
+
+    def _nothing(
+        self, operation: Operation, context: Context, started: float, message: str, extensions: dict[str, Any]
+    ) -> Answer:
+        return self._told(operation, context, started, None, [{"message": message, "extensions": extensions}])
+
+    def _told(
+        self, operation: Operation, context: Context, started: float, data: bytes | None, errors: list[dict[str, Any]]
+    ) -> Answer:
+        """An answer with errors."""
+        self._measure(operation, started)
         codes = tuple(error["extensions"]["code"] for error in errors)
         error_id = next((e["extensions"]["errorId"] for e in errors if "errorId" in e["extensions"]), "")
-        kind = operation.kind.value
-        metrics.OPERATION_SECONDS.labels(operation.contract.view, kind).observe(time.perf_counter() - started)
         for code in codes:
-            metrics.OPERATION_ERRORS.labels(operation.contract.view, kind, code).inc()
-        if codes and operation.kind is OperationType.SUBSCRIPTION:
+            metrics.OPERATION_ERRORS.labels(operation.contract.view, operation.kind.value, code).inc()
+        if operation.kind is OperationType.SUBSCRIPTION:
             log.warning("event", name=operation.name, errors=codes, request_id=context.request_id)
-        return Answer(orjson.dumps(answer), codes, answer["data"] is not None, error_id)
+        body = b'{"data":%b,"errors":%b}' % (b"null" if data is None else data, orjson.dumps(errors))
+        return Answer(body, codes, data is not None, error_id)
+
+    def _measure(self, operation: Operation, started: float) -> None:
+        _seconds(operation.contract.view, operation.kind).observe(time.perf_counter() - started)
 
     def _executor(self, operation: Operation, context: Context, root: Any) -> Executor[Any]:
         """A new executor each time: it remembers sub-selections, which must not outlive one event."""
@@ -313,6 +391,14 @@ class Gateway:
             errors=list(codes),
             request_id=context.request_id,
         )
+
+
+@cache
+def _seconds(view: View, kind: OperationType) -> Histogram:
+    return metrics.OPERATION_SECONDS.labels(view, kind.value)
+
+
+_COMPILED: Final = metrics.EXECUTIONS.labels("compiled", "")
 
 
 def _apollo_hash(extensions: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -30,6 +31,24 @@ OPERATION_SECONDS: Final = Histogram(
 )
 OPERATION_ERRORS: Final = Counter(
     "hutong_operation_errors_total", "Errors in answers, by code.", ["view", "type", "code"], registry=REGISTRY
+)
+EXECUTIONS: Final = Counter(
+    "hutong_executions_total",
+    "Operations executed, events included, by what executed them: compiled code, or graphql-core for a reason.",
+    ["engine", "reason"],
+    registry=REGISTRY,
+)
+COMPILATION_SECONDS: Final = Histogram(
+    "hutong_compilation_seconds",
+    "Time to compile an operation.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1),
+    registry=REGISTRY,
+)
+COMPILED_BYTES: Final = Gauge(
+    "hutong_compiled_bytes", "Code of the operations that are kept compiled.", ["kind"], registry=REGISTRY
+)
+NOT_COMPILED: Final = Counter(
+    "hutong_operations_not_compiled_total", "Operations that the compiler does not take.", ["reason"], registry=REGISTRY
 )
 OPERATIONS_REFUSED: Final = Counter(
     "hutong_operations_refused_total", "Operations not executed, by code.", ["view", "code"], registry=REGISTRY

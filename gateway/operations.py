@@ -5,6 +5,7 @@ A partner can call nothing else. The other views may, and save the bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -34,6 +35,10 @@ class ManifestOperation:
     id: str
     name: str
     body: str
+
+    def is_called(self, text: str) -> bool:
+        """Whether ``text`` is its name, its id or six or more of the first digits of that."""
+        return text == self.name or is_beginning(text, self.id)
 
 
 def read_manifest(path: Path) -> list[ManifestOperation]:
@@ -72,6 +77,12 @@ def make_manifest(sources: list[Path]) -> bytes:
     return orjson.dumps(manifest, option=orjson.OPT_INDENT_2) + b"\n"
 
 
+def is_beginning(text: str, id: str) -> bool:
+    """Whether ``text`` are the first digits of a document id, at least six of them."""
+    digits = text.removeprefix("sha256:")
+    return len(digits) >= 6 and id.startswith(digits)
+
+
 def name_of(node: OperationDefinitionNode) -> str:
     """The operation's name, empty when it has none."""
     return node.name.value if node.name else ""
@@ -86,6 +97,12 @@ class Operations:
     def body(self, view: View, id: str) -> str | None:
         """Text of the operation registered for ``view`` under ``id``."""
         return self._bodies[view].get(id)
+
+    def all(self) -> Iterator[tuple[View, str, str]]:
+        """``(view, id, text)`` of every operation."""
+        for view, bodies in self._bodies.items():
+            for id, body in list(bodies.items()):
+                yield view, id, body
 
     def add(self, view: View, id: str, body: str) -> None:
         self._bodies[view][id] = body
@@ -139,3 +156,9 @@ async def registered(database: Database) -> list[tuple[str, str, str]]:
     """``(view, name, id)`` of every operation in the database."""
     rows = await database.fetch("SELECT view, name, id FROM persisted_operation ORDER BY view, name, id")
     return [(row["view"], row["name"], row["id"]) for row in rows]
+
+
+async def registered_bodies(database: Database, text: str) -> list[str]:
+    """Texts of the operations in the database whose name or id is ``text``, or whose id begins with it."""
+    rows = await database.fetch("SELECT id, name, body FROM persisted_operation ORDER BY view, name, id")
+    return [row["body"] for row in rows if ManifestOperation(row["id"], row["name"], row["body"]).is_called(text)]

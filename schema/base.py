@@ -85,6 +85,17 @@ def computed(resolver: Callable[..., Any], *views: View, description: str | None
     return strawberry.field(resolver=resolver, description=description, metadata=only(*views) if views else None)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Projected:
+    """Mark of a resolver (its attribute ``projection``) whose object is made of attributes of the root, by field name.
+
+    It is null when the attribute ``null_if`` is None.
+    """
+
+    attributes: dict[str, str]
+    null_if: str
+
+
 def money_field(attribute: str, **options: Any) -> Any:
     """Field of type Money from ``attribute`` (minor units, may be None) and ``currency`` of the object."""
 
@@ -92,6 +103,7 @@ def money_field(attribute: str, **options: Any) -> Any:
         amount = getattr(root, attribute)
         return None if amount is None else money.Money(amount, root.currency)
 
+    resolve.projection = Projected({"amount": attribute, "currency": "currency"}, attribute)  # pyright: ignore[reportFunctionMemberAccess]
     return strawberry.field(resolver=resolve, **options)
 
 

@@ -1,0 +1,514 @@
+"""One execution of a compiled operation.
+
+Generated functions do what goes right. Whatever does not (an error, a null where none may be, a value of an
+unexpected kind) is left to graphql-core's executor, for that one value at its own path, so that errors and nulls
+come out exactly as it makes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeAlias, cast
+
+import graphql
+from graphql import (
+    Executor,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    Undefined,
+    VariableValues,
+    get_argument_values,
+    located_error,
+)
+from graphql.execution.executor import CollectedErrors
+from graphql.pyutils import Path
+
+from gateway.compiler.leaves import PLAIN, Anomaly, is_awaitable, is_of, plain, sequence, type_name
+from gateway.compiler.plans import Attribute, Batch, Call, Projection, Property, Resolve
+from gateway.compiler.tree import Field, Level
+
+PlaceOf: TypeAlias = Callable[[int], "Path | None"]
+"""From the number of an object in a level to its path in the response."""
+
+_field_resolver: Final = cast(Any, graphql).default_field_resolver
+_type_resolver: Final = cast(Any, graphql).default_type_resolver
+
+
+class Nulled:
+    """Instead of a completed value: it is null, and so must be what it is in. ``error`` says why."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: GraphQLError) -> None:
+        self.error = error
+
+
+class Run:
+    """The state of one execution; what generated code calls ``run``."""
+
+    __slots__ = ("_arguments", "_collected", "_core", "_infos", "context", "nulled", "operation", "root", "values")
+
+    def __init__(self, operation: Any, root: Any, context: Any, values: VariableValues) -> None:
+        self.operation = operation
+        self.root = root
+        self.context = context
+        self.values = values
+        self.nulled = False
+        self._collected: CollectedErrors | None = None
+        self._core: Executor[Any] | None = None
+        self._infos: dict[int, Any] = {}
+        self._arguments: dict[int, dict[str, Any] | Exception] = {}
+
+    @property
+    def errors(self) -> list[GraphQLError]:
+        return [] if self._collected is None else self._collected.errors
+
+    @property
+    def collected(self) -> CollectedErrors:
+        if self._collected is None:
+            self._collected = CollectedErrors()
+        return self._collected
+
+    @property
+    def core(self) -> Executor[Any]:
+        """graphql-core's executor of the same operation, which collects into the same errors."""
+        if self._core is None:
+            operation = self.operation
+            self._core = Executor(
+                operation.schema,
+                operation.fragment_definitions,
+                operation.fragments,
+                self.root,
+                self.context,
+                operation.node,
+                self.values,
+                _field_resolver,
+                _type_resolver,
+                _field_resolver,
+                hide_suggestions=operation.hide_suggestions,
+            )
+            self._core.collected_errors = self.collected
+        return self._core
+
+    # -- what generated code asks for
+
+    def info(self, index: int) -> Any:
+        """The info of a field, shared by all its sources."""
+        found = self._infos.get(index)
+        if found is None:
+            one: Field = self.operation.fields[index]
+            raw = self.raw_info(one, Path(None, one.key, one.parent.name))
+            found = self._infos[index] = self.operation.planner.info(raw, one.definition)
+        return found
+
+    def raw_info(self, one: Field, path: Path) -> GraphQLResolveInfo[Any]:
+        operation = self.operation
+        return cast(Any, GraphQLResolveInfo)(
+            one.name,
+            one.nodes,
+            one.type,
+            one.parent,
+            path,
+            operation.schema,
+            operation.fragment_definitions,
+            self.root,
+            operation.node,
+            self.values,
+            self.context,
+            is_awaitable,
+            None,
+            _LazyHelpers(self),
+        )
+
+    def arguments(self, index: int) -> dict[str, Any]:
+        """The arguments of a field, coerced once. Raises what is wrong with them."""
+        found = self._arguments.get(index)
+        if found is None:
+            one: Field = self.operation.fields[index]
+            try:
+                found = get_argument_values(
+                    one.definition,
+                    one.details[0].node,
+                    self.values,
+                    None,
+                    self.operation.hide_suggestions,
+                )
+                plan = one.plan
+                if isinstance(plan, Call) and plan.prepare is not None:
+                    found = plan.prepare(found, self.info(index))
+            except Exception as error:
+                found = error
+            self._arguments[index] = found
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    # -- levels
+
+    async def level(self, level: Level, rows: list[Any], at: PlaceOf) -> list[Any]:
+        """The completed objects of ``rows``; :class:`Nulled` for those that cannot be."""
+        columns = await self._columns(level, rows, at)
+        return await self._assemble(level, rows, columns, at)
+
+    async def _assemble(self, level: Level, rows: list[Any], columns: Sequence[list[Any]], at: PlaceOf) -> list[Any]:
+        assemble = level.assemble
+        assert assemble is not None
+        if not self.nulled:
+            try:
+                return assemble(rows, self, *columns)
+            except Exception:
+                if len(rows) == 1:
+                    return [await self._row(level, rows[0], at(0), [column[0] for column in columns])]
+        done: list[Any] = []
+        for number, row in enumerate(rows):
+            cells = [column[number] for column in columns]
+            if not any(cell.__class__ is Nulled for cell in cells):
+                try:
+                    done += assemble([row], self, *([cell] for cell in cells))
+                    continue
+                except Exception:
+                    pass
+            done.append(await self._row(level, row, at(number), cells))
+        return done
+
+    async def _row(self, level: Level, row: Any, place: Path | None, cells: list[Any]) -> Any:
+        """One object, field by field."""
+        ready = dict(zip((one.index for one in level.waiting), cells, strict=True))
+        result: dict[str, Any] = {}
+        value: Any
+        for one in level.fields:
+            if one.index in ready:
+                value = ready[one.index]
+                if value.__class__ is Nulled:
+                    return value
+            else:
+                try:
+                    value = cast(Any, self.core).execute_field(
+                        one.parent, row, one.details, Path(place, one.key, one.parent.name), None
+                    )
+                    if is_awaitable(value):
+                        value = await value
+                except GraphQLError as error:
+                    return self._null(error)
+                if value is Undefined:
+                    continue
+            result[one.key] = value
+        return result
+
+    async def _columns(self, level: Level, rows: list[Any], at: PlaceOf) -> list[list[Any]]:
+        """The completed values of the waiting fields, for all rows; all of them are waited for together."""
+        waiting = level.waiting
+        begun = [self._begin(one, rows, at) for one in waiting]
+        count = len(rows)
+        if len(waiting) == 1:
+            return [await self._column(waiting[0], begun[0], count, at)]
+        done: list[Any] = [None] * len(waiting)
+        slow = [k for k, one in enumerate(waiting) if not one.quick]
+        results = await together([self._column(waiting[k], begun[k], count, at) for k in slow])
+        for k, result in zip(slow, results, strict=True):
+            done[k] = result
+        for k, one in enumerate(waiting):
+            if done[k] is None:
+                done[k] = await self._column(one, begun[k], count, at)
+        return done
+
+    async def serially(self, level: Level, root: Any) -> Any:
+        """The root object of a mutation: one field after the other."""
+        cells: list[Any] = []
+        for one in level.waiting:
+            (cell,) = await self._column(one, self._begin(one, [root], nowhere), 1, nowhere)
+            if cell.__class__ is Nulled:
+                return cell
+            cells.append(cell)
+        return (await self._assemble(level, [root], [[cell] for cell in cells], nowhere))[0]
+
+    # -- values of one field
+
+    def _begin(self, one: Field, rows: list[Any], at: PlaceOf) -> Any:
+        """Call what gives the values: a future of all of them, or a list of values, awaitables and errors."""
+        plan = one.plan
+        if isinstance(plan, Batch):
+            try:
+                return plan.load(self.context, rows)
+            except Exception as error:
+                return [error] * len(rows)
+        values: list[Any] = []
+        for number, row in enumerate(rows):
+            try:
+                values.append(self._read(one, row, at, number))
+            except Exception as error:
+                values.append(error)
+        return values
+
+    def _read(self, one: Field, row: Any, at: PlaceOf, number: int) -> Any:
+        match one.plan:
+            case Attribute(name):
+                return one.parent.name if one.name == "__typename" else getattr(row, name)
+            case Call() as call:
+                keywords = self.arguments(one.index) if call.prepare is not None else {}
+                given = [row if what == "source" else self.info(one.index) for what in call.takes]
+                return call.function(*given, **keywords)
+            case Resolve(function):
+                keywords = self.arguments(one.index) if one.has_arguments else {}
+                return function(row, self._own_info(one, at(number)), **keywords)
+            case Property():
+                keywords = self.arguments(one.index) if one.has_arguments else {}
+                return _field_resolver(row, self._own_info(one, at(number)), **keywords)
+            case Projection() as projection:
+                null_if = projection.null_if
+                return None if null_if is not None and getattr(row, null_if) is None else row
+            case Batch():
+                raise TypeError("a batch is not read by rows")
+
+    def _own_info(self, one: Field, place: Path | None) -> GraphQLResolveInfo[Any]:
+        return self.raw_info(one, Path(place, one.key, one.parent.name))
+
+    async def _column(self, one: Field, begun: Any, count: int, at: PlaceOf) -> list[Any]:
+        """The completed values; null for failed ones, or :class:`Nulled` where null is not allowed."""
+        if isinstance(begun, list):
+            values = cast(list[Any], begun)
+            await _settle(values)
+        else:
+            try:
+                values = list(await begun)
+            except Exception as error:
+                values = [error] * count
+        if one.complete is not None:
+            return await self._complete(one, values, at)
+        return await self._descend(one, values, at)
+
+    async def _complete(self, one: Field, values: list[Any], at: PlaceOf) -> list[Any]:
+        complete = one.complete
+        assert complete is not None
+        try:
+            return complete(values, self)
+        except Exception:
+            if len(values) == 1:
+                return [await self._exactly(one, values[0], at(0))]
+        done: list[Any] = []
+        for number, value in enumerate(values):
+            try:
+                done += complete([value], self)
+            except Exception:
+                done.append(await self._exactly(one, value, at(number)))
+        return done
+
+    async def _exactly(self, one: Field, value: Any, place: Path | None) -> Any:
+        """The value as graphql-core completes it."""
+        path = Path(place, one.key, one.parent.name)
+        try:
+            info = self.raw_info(one, path)
+            completed: Any = cast(Any, self.core).complete_value(one.type, one.details, info, path, value, None)
+            return await completed if is_awaitable(completed) else completed
+        except Exception as error:
+            return self._error(one, error, path)
+
+    def _error(self, one: Field, error: Exception, path: Path) -> Any:
+        located = located_error(error, one.nodes, path.as_list())
+        if not one.nullable[0]:
+            return self._null(located)
+        self.collected.add(located, path)
+        return None
+
+    def _null(self, error: GraphQLError) -> Nulled:
+        self.nulled = True
+        return Nulled(error)
+
+    async def _descend(self, one: Field, values: list[Any], at: PlaceOf) -> list[Any]:
+        """Complete objects whose own fields have to be waited for: those of all values at once."""
+        spread = _Spread(self, one)
+        skeletons = [spread.add(value) for value in values]
+        places = _Places(one, at, skeletons)
+        groups = spread.groups()
+        if len(groups) == 1:
+            level, _, rows = groups[0]
+            found = await self.level(level, rows, places.at)
+        else:
+            found = [None] * len(spread.items)
+            results = await together([self.level(level, rows, places.of(numbers)) for level, numbers, rows in groups])
+            for (_, numbers, _), objects in zip(groups, results, strict=True):
+                for number, completed in zip(numbers, objects, strict=True):
+                    found[number] = completed
+        done: list[Any] = []
+        for number, skeleton in enumerate(skeletons):
+            if skeleton is _EXACT:
+                done.append(await self._exactly(one, values[number], at(number)))
+            elif self.nulled:
+                done.append(self._rebuild(one, skeleton, found, 0, Path(at(number), one.key, one.parent.name)))
+            else:
+                done.append(_rebuilt(skeleton, found))
+        return done
+
+    def _rebuild(self, one: Field, skeleton: Any, found: list[Any], depth: int, path: Path) -> Any:
+        """Like :func:`_rebuilt`, with objects that are nulled."""
+        value: Any
+        if skeleton is None:
+            return None
+        if isinstance(skeleton, int):
+            value = found[skeleton]
+        else:
+            value = []
+            for index, part in enumerate(cast(Sequence[Any], skeleton)):
+                item = self._rebuild(one, part, found, depth + 1, path.add_key(index, None))
+                if item.__class__ is Nulled:
+                    value = item
+                    break
+                value.append(item)
+        if value.__class__ is Nulled and one.nullable[depth]:
+            self.collected.add(value.error, path)
+            return None
+        return value
+
+
+_EXACT: Final = object()
+"""Instead of the skeleton of a value that graphql-core has to complete."""
+
+
+class _Spread:
+    """Takes the objects out of values that may be lists; what is left, the skeleton, has their numbers instead."""
+
+    def __init__(self, run: Run, one: Field) -> None:
+        self.items: list[Any] = []
+        self._run = run
+        self._one = one
+        self._types: list[str] = []
+        self._abstract = not isinstance(one.named, GraphQLObjectType)
+        self._checked = self._abstract or one.named.is_type_of is not None
+
+    def add(self, value: Any) -> Any:
+        before = len(self.items)
+        try:
+            return self._spread(value, 0)
+        except Exception:
+            del self.items[before:]
+            del self._types[before:]
+            return _EXACT
+
+    def _spread(self, value: Any, depth: int) -> Any:
+        if value is None:
+            if not self._one.nullable[depth]:
+                raise Anomaly
+            return None
+        if depth < len(self._one.nullable) - 1:
+            sequence(value)
+            return [self._spread(item, depth + 1) for item in value]
+        if value.__class__ not in PLAIN:
+            plain(value)
+        if self._checked:
+            self._types.append(self._type(value))
+        self.items.append(value)
+        return len(self.items) - 1
+
+    def _type(self, value: Any) -> str:
+        one, run = self._one, self._run
+        name = type_name(value, run.info(one.index), one.named, _type_resolver) if self._abstract else one.named.name
+        level = one.levels[name]
+        if level.type.is_type_of is not None:
+            is_of(value, run.info(one.index), level.type)
+        return name
+
+    def groups(self) -> list[tuple[Level, list[int], list[Any]]]:
+        """``(level, numbers of its objects, objects)``."""
+        levels = self._one.levels
+        if not self._abstract:
+            return [(levels[self._one.named.name], [], self.items)] if self.items else []
+        numbers: dict[str, list[int]] = {}
+        for number, name in enumerate(self._types):
+            numbers.setdefault(name, []).append(number)
+        return [(levels[name], found, [self.items[n] for n in found]) for name, found in numbers.items()]
+
+
+class _Places:
+    """Paths of the objects of a level, found out only when somebody asks."""
+
+    def __init__(self, one: Field, at: PlaceOf, skeletons: list[Any]) -> None:
+        self._one = one
+        self._at = at
+        self._skeletons = skeletons
+        self._known: dict[int, Path] | None = None
+
+    def at(self, number: int) -> Path:
+        if self._known is None:
+            self._known = {}
+            for row, skeleton in enumerate(self._skeletons):
+                if skeleton is not _EXACT:
+                    self._walk(skeleton, Path(self._at(row), self._one.key, self._one.parent.name))
+        return self._known[number]
+
+    def of(self, numbers: list[int]) -> PlaceOf:
+        return lambda number: self.at(numbers[number])
+
+    def _walk(self, skeleton: Any, path: Path) -> None:
+        assert self._known is not None
+        if isinstance(skeleton, int):
+            self._known[skeleton] = path
+        elif skeleton is not None:
+            for index, part in enumerate(cast(Sequence[Any], skeleton)):
+                self._walk(part, path.add_key(index, None))
+
+
+def _rebuilt(skeleton: Any, found: list[Any]) -> Any:
+    if skeleton.__class__ is int:
+        return found[skeleton]
+    if skeleton is None:
+        return None
+    return [_rebuilt(part, found) for part in skeleton]
+
+
+def nowhere(_number: int) -> None:
+    """The place of the root object."""
+    return None
+
+
+class _LazyHelpers:
+    """graphql-core's helpers of asynchronous resolvers, made when one is used."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run.core.async_helpers, name)
+
+
+async def _settle(values: list[Any]) -> None:
+    """Replace each awaitable by what comes out of it."""
+    pending = [k for k, value in enumerate(values) if value.__class__ not in PLAIN and is_awaitable(value)]
+    if not pending:
+        return
+    if len(pending) == 1:
+        k = pending[0]
+        try:
+            values[k] = await values[k]
+        except Exception as error:
+            values[k] = error
+        return
+    results = await together([_caught(values[k]) for k in pending])
+    for k, result in zip(pending, results, strict=True):
+        values[k] = result
+
+
+async def _caught(value: Awaitable[Any]) -> Any:
+    try:
+        return await value
+    except Exception as error:
+        return error
+
+
+async def together(work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The results of all, run at the same time; when one is cancelled or breaks, none goes on."""
+    if not work:
+        return []
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

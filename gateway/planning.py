@@ -1,0 +1,134 @@
+"""How the fields of our schema are read, told to the compiler: what Strawberry and our declarations say of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, cast
+
+from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types import Info
+from strawberry.types.arguments import convert_arguments
+from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
+
+from gateway.compiler import Attribute, Batch, Call, Native, Plan, Planner, Projection, Resolve
+from resolvers.context import Context
+from schema.base import Projected
+from schema.build import DEFINITION
+
+NATIVES: Final = {
+    "DateTime": Native("{v}.__class__ is datetime and {v}.tzinfo is UTC", {"datetime": datetime, "UTC": UTC}),
+    "Int64": Native("{v}.__class__ is int"),
+}
+
+Given = Literal["source", "info"]
+
+
+def make_planner(full: GraphQLSchema) -> Planner:
+    """The planner of a schema made by :func:`schema.build.assemble`, and of its contracts."""
+    built = getattr(full, "_strawberry_schema", None)
+    if built is None:
+        return Planner()
+    return Planner(_Plans(built.schema_converter).plan, _info, NATIVES)
+
+
+def _info(raw: Any, definition: GraphQLField) -> Any:
+    return Info(_raw_info=raw, _field=definition.extensions[DEFINITION])  # pyright: ignore[reportCallIssue]
+
+
+class _Plans:
+    def __init__(self, converter: GraphQLCoreConverter) -> None:
+        self._converter = converter
+        self._known: dict[StrawberryField, Plan] = {}
+
+    def plan(self, parent: GraphQLObjectType, name: str, definition: GraphQLField) -> Plan:
+        """See :attr:`gateway.compiler.Planner.plan`."""
+        declared = definition.extensions.get(DEFINITION)
+        if not isinstance(declared, StrawberryField) or declared.extensions:
+            return Resolve(cast(Callable[..., Any], definition.resolve))
+        if definition.subscribe is not None:
+            return Call(_itself)  # an event is the value of the field that was subscribed to
+        return self._of(declared)
+
+    def _of(self, declared: StrawberryField) -> Plan:
+        resolver = cast("StrawberryResolver[Any] | None", cast(Any, declared).base_resolver)
+        if resolver is None:
+            return Attribute(declared.python_name)
+        function = cast(Callable[..., Any], cast(Any, resolver).wrapped_func)
+        batch = getattr(function, "batch", None)
+        if batch is not None:
+            return Batch(_loading(batch.load, batch.key))
+        projected = getattr(function, "projection", None)
+        if isinstance(projected, Projected):
+            return Projection(projected.attributes, projected.null_if)
+        takes, function = _positional(resolver, function)
+        prepare = self._preparing(declared) if declared.arguments else None
+        return Call(function, takes, inspect.iscoroutinefunction(function), prepare)
+
+    def _preparing(self, declared: StrawberryField) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
+        converter, arguments = self._converter, declared.arguments
+
+        def prepare(given: dict[str, Any], info: Any) -> dict[str, Any]:
+            return convert_arguments(
+                given, arguments, scalar_registry=converter.scalar_registry, config=converter.config, info=info
+            )
+
+        return prepare
+
+
+def _itself(source: Any) -> Any:
+    return source
+
+
+def _positional(resolver: Any, function: Callable[..., Any]) -> tuple[tuple[Given, ...], Callable[..., Any]]:
+    """What the resolver is given besides its arguments, and itself so that it takes that by position."""
+    sources = (resolver.self_parameter, resolver.root_parameter, resolver.parent_parameter)
+    wanted: list[tuple[str, Given]] = [(p.name, "source") for p in sources if p is not None]
+    if resolver.info_parameter is not None:
+        wanted.append((resolver.info_parameter.name, "info"))
+    names = list(inspect.signature(function).parameters)
+    ordered = sorted(wanted, key=lambda each: names.index(each[0]))
+    if [name for name, _ in ordered] == names[: len(ordered)]:
+        return tuple(what for _, what in ordered), function
+
+    if inspect.iscoroutinefunction(function):
+
+        async def call_async(*given: Any, **arguments: Any) -> Any:
+            return await function(**dict(zip((name for name, _ in ordered), given, strict=True)), **arguments)
+
+        return tuple(what for _, what in ordered), call_async
+
+    def call(*given: Any, **arguments: Any) -> Any:
+        return function(**dict(zip((name for name, _ in ordered), given, strict=True)), **arguments)
+
+    return tuple(what for _, what in ordered), call
+
+
+def _loading(load: Any, key: Callable[[Any], Any]) -> Callable[[Context, list[Any]], Awaitable[Any]]:
+    def values(context: Context, sources: list[Any]) -> Awaitable[Any]:
+        loader = context.loader(load)
+        try:
+            keys = [key(source) for source in sources]
+        except Exception:
+            keys = [_caught(key, source) for source in sources]
+        wanted = [k for k in keys if k is not None and not isinstance(k, Exception)]
+        loading = loader.load_many(wanted)
+        return loading if len(wanted) == len(keys) else _with_gaps(loading, keys)
+
+    return values
+
+
+def _caught(key: Callable[[Any], Any], source: Any) -> Any:
+    try:
+        return key(source)
+    except Exception as error:
+        return error
+
+
+async def _with_gaps(loading: Awaitable[Sequence[Any]], keys: list[Any]) -> list[Any]:
+    """The loaded values at the places of their keys; what is no key stays."""
+    found = iter(await loading)
+    return [k if k is None or isinstance(k, Exception) else next(found) for k in keys]
