@@ -77,7 +77,7 @@ class NumberUpdate:
     text: str
 
     @strawberry.field
-    def fragile(self: Any) -> int:
+    async def fragile(self: Any) -> int:
         if STAGE.failures:
             STAGE.failures -= 1
             raise ConnectionError("the database is away")
