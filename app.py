@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,9 +39,10 @@ from gateway.requests import Origins
 from models.database import Database, migrate
 from resolvers.context import Context
 from schema.build import full_schema
-from services import payments, seed
+from services import access, payments, seed
 from services.jobs import JobRunner
 from services.runtime import Runtime
+from subscriptions.feeds import Signal
 from subscriptions.signals import BroadcastSignals
 from subscriptions.tail import FeedTails
 from subscriptions.websocket import GraphQLSockets
@@ -79,6 +80,17 @@ async def database_url(settings: Settings) -> AsyncGenerator[str]:
         await asyncio.to_thread(server.stop)
 
 
+def receiver(tails: FeedTails) -> Callable[[Sequence[Signal] | None], None]:
+    """What takes the signals of all processes."""
+
+    def take(signals: Sequence[Signal] | None) -> None:
+        # Who lost a right is known before what the right allowed to see.
+        access.hear(signals)
+        tails.deliver(signals)
+
+    return take
+
+
 @asynccontextmanager
 async def open_runtime(settings: Settings, tails: bool = False) -> AsyncGenerator[tuple[Runtime, FeedTails | None]]:
     """The ports of the program on a migrated database: all that services, jobs and the operator's commands need.
@@ -95,7 +107,7 @@ async def open_runtime(settings: Settings, tails: bool = False) -> AsyncGenerato
         signals = BroadcastSignals(settings.redis_url)
         clock = make_clock(settings)
         following = FeedTails(database, clock, settings.feed_head_check) if tails else None
-        await signals.start(following.deliver if following else None)
+        await signals.start(receiver(following) if following else None)
         stack.push_async_callback(signals.close)
         if following is not None:
             await following.start()

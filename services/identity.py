@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from auth import changes
 from auth.authenticate import PERSON_VIEWS
 from auth.principals import Principal, View
 from auth.tokens import hash_secret, issue, same
@@ -25,6 +24,7 @@ from core import logs
 from core.clock import wall_now
 from core.phones import normalise
 from models.identity import STORE_ROLES, Grant, GrantRole, Person
+from services import access
 from services.delivery.reading import RiderRecord, riders_by_ids
 from services.errors import InvalidInput, NotFound, OtpInvalid, OtpRateLimited, PermissionDenied, SessionInvalid
 from services.merchants import get_store
@@ -279,13 +279,15 @@ async def _why_invalid(runtime: Runtime, session_id: UUID, token_hash: str) -> s
 
 
 async def _end(runtime: Runtime, session_id: UUID, reason: str) -> None:
-    await runtime.database.execute(
-        "UPDATE refresh_session SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL",
+    person_id = await runtime.database.fetchval(
+        """UPDATE refresh_session SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL
+           RETURNING person_id""",
         session_id,
         wall_now(),
         reason,
     )
-    changes.announce()
+    if person_id is not None:
+        await access.changed(runtime, person_id)
 
 
 async def sign_out(runtime: Runtime, principal: Principal) -> SignedOut:
@@ -319,7 +321,7 @@ async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, 
             unit.now,
         )
         unit.signal(CITY.of(city_id))
-    changes.announce()
+    await access.changed(runtime, person_id)
     return (await riders_by_ids(runtime, [rider_id]))[rider_id]
 
 
@@ -360,7 +362,7 @@ async def grant_store_role(
     async with transaction(runtime) as unit:
         person_id = await ensure_person(unit, phone, None)
         grant_id = await _grant(unit, person_id, role, store_id, None)
-    changes.announce()
+    await access.changed(runtime, person_id)
     return await Grant.get(id=grant_id)
 
 
@@ -391,17 +393,20 @@ async def revoke_grant(runtime: Runtime, principal: Principal, grant_id: UUID) -
     elif grant.role is GrantRole.CITY_ADMIN and await Grant.exists(id=grant_id, person_id=principal.subject):
         raise PermissionDenied(reason="another admin of the city must end your own grant")
     async with transaction(runtime) as unit:
-        ended = await unit.sql.execute(
-            'UPDATE "grant" SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL', grant_id, unit.now
+        person_id = await unit.sql.fetchval(
+            'UPDATE "grant" SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL RETURNING person_id',
+            grant_id,
+            unit.now,
         )
-        if ended and grant.role is GrantRole.RIDER and grant.city_id is not None:
+        if person_id is not None and grant.role is GrantRole.RIDER and grant.city_id is not None:
             await unit.sql.execute(
                 """UPDATE rider r SET online = false FROM "grant" g
                    WHERE g.id = $1 AND r.person_id = g.person_id AND r.city_id = g.city_id""",
                 grant_id,
             )
             unit.signal(CITY.of(grant.city_id))
-    changes.announce()
+    if person_id is not None:
+        await access.changed(runtime, person_id)
     return await Grant.get(id=grant_id)
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
+from uuid import UUID
 
 import structlog
+from graphql import OperationType
 from prometheus_client import Counter, Gauge
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -25,10 +28,12 @@ from auth.principals import ANONYMOUS, Principal
 from auth.tokens import Reason, Unauthenticated
 from core import logs
 from gateway import metrics
+from gateway.errors import describe
 from gateway.execution import Gateway, Interrupted, OperationRequest
 from gateway.refusals import INTERNAL, Refused
 from gateway.requests import Origins, bearer, locale_of, request_id_of
 from resolvers.context import Context
+from services.errors import AccessEnded, EndReason
 from services.runtime import Runtime
 from subscriptions.hub import Hub
 from subscriptions.protocol import (
@@ -106,6 +111,7 @@ class GraphQLSockets:
         self._origins = origins
         self._open: set[_Socket] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._deaf: Callable[[], None] | None = None
         self._draining = False
 
     @property
@@ -136,6 +142,7 @@ class GraphQLSockets:
             return
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._tend()), asyncio.create_task(self._recheck())]
+            self._deaf = changes.listen(self._changed)
         socket = _Socket(self, scope, headers, receive, send)
         self._open.add(socket)
         try:
@@ -164,6 +171,8 @@ class GraphQLSockets:
     async def close(self) -> None:
         """Close what is still open, at once."""
         self._draining = True
+        if self._deaf is not None:
+            self._deaf()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -187,18 +196,29 @@ class GraphQLSockets:
             for socket in list(self._open):
                 socket.tend(now, wall)
 
+    def _changed(self, subject: UUID) -> None:
+        """Grants or sessions of a caller have changed: nothing more for its sockets before that is looked at."""
+        for socket in self._open:
+            if socket.subject == subject:
+                socket.suspend()
+
     async def _recheck(self) -> None:
-        """One by one, so that many sockets do not crowd requests out of the database."""
+        """For changes that nobody told: one by one, so that many sockets do not crowd requests out of the database."""
         loop = asyncio.get_running_loop()
-        seen = changes.revision()
         while True:
             await asyncio.sleep(self.limits.tick)
-            # What this process changed itself is looked at once; what others did, at each socket's next turn.
-            changed, seen = changes.revision() != seen, changes.revision()
             for socket in list(self._open):
-                if changed or socket.recheck_at <= loop.time():
+                if socket.recheck_at <= loop.time():
                     socket.recheck_at = loop.time() + self.limits.recheck * random.uniform(0.9, 1.1)
                     await socket.recheck()
+
+
+@dataclass(slots=True)
+class _Running:
+    """One operation of a socket."""
+
+    task: asyncio.Task[None]
+    context: Context
 
 
 class _Socket:
@@ -223,7 +243,11 @@ class _Socket:
         self._closing: Closing | None = None
         self._over = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.operations: dict[str, asyncio.Task[None]] = {}
+        self._adopting = asyncio.Lock()
+        self._suspensions = 0
+        self._verified = asyncio.Event()
+        self._verified.set()
+        self.operations: dict[str, _Running] = {}
         self.recheck_at = now + self._limits.recheck * random.uniform(0.5, 1)
         current = asyncio.current_task()
         assert current is not None
@@ -279,21 +303,44 @@ class _Socket:
             if not self._sending:
                 self._start(self._send(PING))
 
+    @property
+    def subject(self) -> UUID | None:
+        """The person or client that it belongs to."""
+        return self._principal.subject
+
+    def suspend(self) -> None:
+        """Hold back the events of its subscriptions until the rights of the caller are known again."""
+        self._suspensions += 1
+        self._verified.clear()
+        self._start(self.recheck())
+
     async def recheck(self) -> None:
-        """End the socket when its caller's session has ended or a grant is gone."""
-        token = self._token
+        """Look whether the session and the grants of the caller still hold, and end what they do not allow any more."""
+        token, suspensions = self._token, self._suspensions
         if token is None or self._over:
             return
         try:
-            principal = await self._sockets.authenticator.principal(token)
+            async with self._adopting:
+                principal = await self._sockets.authenticator.principal(token)
+                if token == self._token:
+                    await self._adopt(principal, token)
         except Unauthenticated as error:
             if token == self._token:
-                self.end(Close.FORBIDDEN, REASONS[error.reason])
+                await self._cut_off(error.reason)
         except Exception as error:
             log.warning("socket.not_rechecked", error=repr(error))
+            self.recheck_at = self._loop.time()  # again at the next turn
         else:
-            if token == self._token:
-                self._adopt(principal, token)
+            if suspensions == self._suspensions:
+                self._verified.set()
+
+    async def _cut_off(self, reason: Reason) -> None:
+        """Close the socket, whose token does not hold any more."""
+        if reason is Reason.REVOKED:
+            # Coming back would not help the subscriptions; what else runs is a request that has begun.
+            for id in [id for id, running in self.operations.items() if running.context.admission is not None]:
+                await self._end_operation(id, AccessEnded(reason=EndReason.SESSION_REVOKED))
+        self.end(Close.FORBIDDEN, REASONS[reason])
 
     # -- messages
 
@@ -309,9 +356,9 @@ class _Socket:
             case "subscribe":
                 await self._subscribe(id_of(message), request_of(message))
             case "complete":
-                task = self.operations.pop(id_of(message), None)
-                if task is not None:
-                    task.cancel()
+                running = self.operations.pop(id_of(message), None)
+                if running is not None:
+                    running.task.cancel()
             case _:
                 raise Closing(Close.BAD_REQUEST, "Invalid message received: unknown type")
 
@@ -337,24 +384,41 @@ class _Socket:
 
     async def _authenticate(self, payload: dict[str, Any]) -> None:
         try:
-            token = token_of(payload) if has_credentials(payload) else bearer(self._authorization)
-            principal = await self._sockets.authenticator.principal(token)
+            async with self._adopting:
+                token = token_of(payload) if has_credentials(payload) else bearer(self._authorization)
+                principal = await self._sockets.authenticator.principal(token)
+                if self._acknowledged and not same_caller(principal, self._principal):
+                    raise Closing(Close.FORBIDDEN, "another subject")
+                await self._adopt(principal, token)
         except Unauthenticated as error:
             raise Closing(Close.FORBIDDEN, REASONS[error.reason]) from error
+        except Closing:
+            raise
         except Exception as error:
             log.warning("socket.not_authenticated", error=repr(error))
             raise Closing(Close.TRY_LATER, "try again later") from error
-        if self._acknowledged and not same_caller(principal, self._principal):
-            raise Closing(Close.FORBIDDEN, "another subject")
-        self._adopt(principal, token)
 
-    def _adopt(self, principal: Principal, token: str | None) -> None:
-        """Go on as ``principal``; operations that run were allowed by what it had before, so losing any ends all."""
-        held = self._principal
-        if self._acknowledged and (set(held.grants) - set(principal.grants) or held.rider_id != principal.rider_id):
-            self.end(Close.FORBIDDEN, "grant revoked")
-            return
-        self._principal, self._token = principal, token
+    async def _adopt(self, principal: Principal, token: str | None) -> None:
+        """Go on as ``principal``; what it may not follow any more ends."""
+        held, self._principal = self._principal, principal
+        try:
+            if principal != replace(held, expires_at=principal.expires_at):
+                for id, running in list(self.operations.items()):
+                    try:
+                        await running.context.adopt(principal)
+                    except AccessEnded as ended:
+                        await self._end_operation(id, ended)
+        except BaseException:
+            self._principal = held
+            raise
+        self._token = token
+
+    async def _end_operation(self, id: str, ended: AccessEnded) -> None:
+        running = self.operations.pop(id, None)
+        if running is not None:
+            running.task.cancel()
+            message, extensions = describe(ended, running.context, mask=True)
+            await self._send(error_message(id, [{"message": message, "extensions": extensions}]))
 
     async def _subscribe(self, id: str, request: OperationRequest) -> None:
         if not self._acknowledged:
@@ -364,20 +428,24 @@ class _Socket:
         if len(self.operations) >= self._limits.operations:
             await self._send(error_message(id, [refusal("TOO_MANY_OPERATIONS", "Complete other operations first.")]))
             return
-        self.operations[id] = self._start(self._operate(id, request))
+        context = self._sockets.context(self._principal, self._locale, self._address)
+        self.operations[id] = _Running(self._start(self._operate(id, request, context)), context)
 
     # -- operations
 
-    async def _operate(self, id: str, request: OperationRequest) -> None:
+    async def _operate(self, id: str, request: OperationRequest, context: Context) -> None:
         """Send the answers of one operation, and its end unless the client ended it."""
-        context = self._sockets.context(self._principal, self._locale, self._address)
         structlog.contextvars.bind_contextvars(request_id=context.request_id)
         prefix = f'{{"id":{to_json(id)},"type":"next","payload":'
         with OPERATIONS.track_inprogress():
             try:
-                operation = self._sockets.gateway.admit(self._principal, request)
+                await self._verified.wait()
+                context.principal = self._principal
+                operation = self._sockets.gateway.admit(context.principal, request)
                 async with aclosing(self._sockets.hub.answers(operation, context)) as answers:
                     async for answer in answers:
+                        if operation.kind is OperationType.SUBSCRIPTION:
+                            await self._verified.wait()
                         await self._send(f"{prefix}{answer.decode()}}}")
                 last = to_json({"id": id, "type": "complete"})
             except Refused as refused:
@@ -389,7 +457,8 @@ class _Socket:
                 log.exception("socket.operation_failed")
                 last = error_message(id, [refusal(INTERNAL, "Something went wrong on our side.")])
         # The id is free before the client can know it: it may use it again at once.
-        if self.operations.get(id) is asyncio.current_task():
+        running = self.operations.get(id)
+        if running is not None and running.context is context:
             del self.operations[id]
             await self._send(last)
 

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import orjson
 
-from auth import changes
 from auth.principals import Principal, View
 from core import phones, textsearch
 from core.geo import Point
 from models.identity import GrantRole
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode
+from services import access
 from services.errors import InvalidInput, NotFound
 from services.merchants.checks import amount, place, text, within
 from services.merchants.hours import OpeningHours, check_hours, to_json
@@ -132,7 +132,7 @@ async def create_store(
         if tables and FulfilmentMode.DINE_IN in store.services:
             await _insert_queue_classes(unit, store.id, tables)
         unit.signal(feeds.CITY.of(store.city_id))
-    changes.announce()
+    await access.changed(runtime, merchant.owner_id)
     return store
 
 
