@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from auth import http as oauth
+from auth import registration
 from auth.authenticate import Authenticator
 from auth.keys import SigningKeys
 from auth.principals import Principal
@@ -39,7 +41,7 @@ from gateway.requests import Origins
 from models.database import Database, migrate
 from resolvers.context import Context
 from schema.build import full_schema
-from services import access, payments, seed
+from services import access, devices, payments, seed
 from services.jobs import JobRunner
 from services.runtime import Runtime
 from subscriptions.feeds import Signal
@@ -158,6 +160,7 @@ class Program:
             Route("/graphql", endpoint.handle, methods=["GET", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]),
             WebSocketRoute("/graphql", self.sockets),
             *oauth.routes(self.runtime, self.runtime.keys),
+            registration.route(partial(devices.claim, self.runtime)),
             Route("/webhooks/payments/{channel}", self._payment_notified, methods=["POST"]),
             Route("/healthz", self._healthy),
             Route("/readyz", self._ready),

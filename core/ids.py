@@ -40,6 +40,8 @@ type_prefixes: Final[dict[str, str]] = {
     "Delivery": "del",
     "QueueClass": "qcl",
     "QueueTicket": "qtk",
+    "Device": "dev",
+    "DeviceCommand": "cmd",
 }
 """GraphQL type name → id prefix. Never reuse or change one: clients keep ids."""
 

@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     otp_ttl: timedelta = Field(timedelta(minutes=5), description="Life of a one-time code.")
     otp_resend_after: timedelta = Field(timedelta(seconds=60), description="Pause between two codes to one phone.")
     otp_max_attempts: int = Field(5, description="Wrong guesses before a one-time code is void.")
+    pairing_ttl: timedelta = Field(timedelta(minutes=10), description="Life of a pairing code of a device.")
 
     # local-commerce rules
     quote_ttl: timedelta = Field(timedelta(minutes=10), description="How long a quote holds its prices.")
@@ -82,6 +83,13 @@ class Settings(BaseSettings):
     offer_ttl: timedelta = Field(timedelta(seconds=45), description="A rider may take this long to answer an offer.")
     complete_after: timedelta = Field(
         timedelta(hours=3), description="A delivered order completes by itself after this."
+    )
+    device_print_ttl: timedelta = Field(timedelta(hours=2), description="A ticket not printed by then expires.")
+    device_gate_ttl: timedelta = Field(
+        timedelta(seconds=60), description="A gate not opened by then stays closed: nobody waits there any more."
+    )
+    device_board_ttl: timedelta = Field(
+        timedelta(hours=24), description="A board that is away for longer is not switched any more."
     )
     commission_permille: int = Field(50, ge=0, le=1000, description="Platform's share of the goods, in thousandths.")
     rider_speed_m_per_min: float = Field(320, gt=0, description="Riding speed that ETAs assume, metres per minute.")

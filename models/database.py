@@ -33,6 +33,7 @@ MODULES: Final = [
     "models.ledger",
     "models.delivery",
     "models.queueing",
+    "models.devices",
     "models.platform",
 ]
 

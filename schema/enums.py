@@ -7,6 +7,17 @@ import strawberry
 
 from auth.principals import PrincipalKind
 from models.delivery import DeliveryState
+from models.devices import (
+    BoardKind,
+    CommandAction,
+    CommandFailure,
+    CommandOutcome,
+    CommandState,
+    DeviceCapability,
+    DeviceState,
+    DeviceStation,
+    TicketKind,
+)
 from models.identity import GrantRole
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderAction, OrderState
@@ -27,6 +38,15 @@ for enum in (
     DeliveryState,
     QueueTicketState,
     QueueAction,
+    DeviceCapability,
+    DeviceStation,
+    DeviceState,
+    CommandState,
+    CommandAction,
+    CommandOutcome,
+    CommandFailure,
+    TicketKind,
+    BoardKind,
     UpdateKind,
     ResetReason,
     EndReason,

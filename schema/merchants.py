@@ -9,7 +9,7 @@ import strawberry
 
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderState
-from resolvers import catalog, delivery, identity, insight, ordering, queueing
+from resolvers import catalog, delivery, devices, identity, insight, ordering, queueing
 from resolvers import merchants as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -40,6 +40,7 @@ from services import merchants
 if TYPE_CHECKING:
     from schema.catalog import Category
     from schema.delivery import Rider
+    from schema.devices import Device
     from schema.identity import Grant
     from schema.insight import CityOverview
     from schema.ordering import Order
@@ -143,6 +144,9 @@ class Store(Node):
         """Orders of the store, newest first, for its staff."""
         return await ordering.store_orders(self, info, states, first, after)
 
+    devices: list[Annotated[Device, strawberry.lazy("schema.devices")]] = computed(
+        devices.devices_of, M, A, description="Oldest first, for the store's staff and the city's admins."
+    )
     staff: list[Annotated[Grant, strawberry.lazy("schema.identity")]] = computed(identity.staff_of, M, A)
 
 

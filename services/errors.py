@@ -14,6 +14,7 @@ from uuid import UUID
 from core.errors import BusinessError
 from core.money import Money
 from models.delivery import DeliveryState
+from models.devices import CommandAction, CommandState, DeviceCapability, DeviceState
 from models.ordering import OrderAction, OrderState
 from models.queueing import QueueAction, QueueTicketState
 
@@ -23,6 +24,8 @@ StoreRef: TypeAlias = Annotated[UUID, "Store"]
 ItemRef: TypeAlias = Annotated[UUID, "Item"]
 SkuRef: TypeAlias = Annotated[UUID, "Sku"]
 TicketRef: TypeAlias = Annotated[UUID, "QueueTicket"]
+DeviceRef: TypeAlias = Annotated[UUID, "Device"]
+CommandRef: TypeAlias = Annotated[UUID, "DeviceCommand"]
 
 
 @dataclass(eq=False)
@@ -315,3 +318,56 @@ class PartyTooLarge(BusinessError):
 class AlreadyQueued(BusinessError):
     ticket: TicketRef
     messages: ClassVar[dict[str, str]] = {"en": "You already hold a number here.", "zh-CN": "您已在该店取号。"}
+
+
+# devices
+
+
+@dataclass(eq=False)
+class DeviceNotActive(BusinessError):
+    """No hardware is paired with the device, or it is disabled."""
+
+    device: DeviceRef
+    device_state: DeviceState
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The device is {device_state}; pair it first.",
+        "zh-CN": "设备状态为 {device_state}，请先配对。",
+    }
+
+
+@dataclass(eq=False)
+class CapabilityMissing(BusinessError):
+    """The device is not made for such a command."""
+
+    device: DeviceRef
+    capability: DeviceCapability
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The device has no {capability}.",
+        "zh-CN": "该设备不具备 {capability} 能力。",
+    }
+
+
+@dataclass(eq=False)
+class DeviceBacklogged(BusinessError):
+    """The device has not carried out what it was sent before: look after it first."""
+
+    device: DeviceRef
+    pending: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "{pending} commands already wait for the device.",
+        "zh-CN": "该设备已有 {pending} 条指令待执行。",
+    }
+
+
+@dataclass(eq=False)
+class CommandActionNotAllowed(BusinessError):
+    """The command is in another state. A device that reports too late learns here what it has become by then."""
+
+    command: CommandRef
+    state: CommandState
+    action: CommandAction
+    closed_at: datetime | None
+    messages: ClassVar[dict[str, str]] = {
+        "en": "{action} is not possible, the command is {state}.",
+        "zh-CN": "指令状态为 {state}，不能执行 {action}。",
+    }

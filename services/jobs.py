@@ -22,7 +22,7 @@ from pgqueuer.models import Job, Schedule
 from prometheus_client import Counter
 
 from core import logs
-from services import payments, queueing
+from services import devices, payments, queueing
 from services.delivery import dispatch
 from services.ordering import actions as ordering
 from services.runtime import Runtime
@@ -51,7 +51,7 @@ class ConnectionLost(Exception):
 def all_jobs() -> dict[str, Handler]:
     """The handlers of all contexts by job name. Raises ValueError when two have the same name."""
     merged: dict[str, Handler] = {}
-    for module in (ordering, payments, dispatch, queueing):
+    for module in (ordering, payments, dispatch, queueing, devices):
         own: Mapping[str, Handler] = module.JOBS
         if twice := merged.keys() & own.keys():
             raise ValueError(f"{module.__name__} handles again: {', '.join(sorted(twice))}")

@@ -12,11 +12,13 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from auth.principals import Held, Principal, PrincipalKind, View
 from auth.tokens import hash_secret, issue
 from core.geo import Point
 from core.ids import encode
+from models.devices import DeviceCapability, DeviceStation
 from models.identity import GrantRole
 from models.merchants import StoreTag
 from models.ordering import FulfilmentMode
@@ -55,6 +57,12 @@ OWNER_PHONE: Final = "+8613800000002"
 RIDER_PHONE: Final = "+8613800000003"
 CONSUMER_PHONE: Final = "+8613800000004"
 
+KITCHEN_TERMINAL: Final = "后厨屏 Kitchen screen"
+"""The device that the browser terminal is."""
+KITCHEN_PRINTER: Final = "后厨打印机 Kitchen printer"
+PRINTER_CLIENT: Final = "demo-printer"
+"""The client id of the printer that runs beside the demo city."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeedResult:
@@ -80,8 +88,12 @@ async def seed(runtime: Runtime) -> SeedResult:
         rider_id = await identity.ensure_person(unit, RIDER_PHONE, None)
         clients = {
             View.PARTNER: await _client(unit, View.PARTNER, "Demo partner", None, city_id),
-            View.DEVICE: await _client(unit, View.DEVICE, "Queue board", store_id, city_id),
+            View.DEVICE: await _client(unit, View.DEVICE, KITCHEN_TERMINAL, store_id, city_id),
         }
+        able = [DeviceCapability.PRINT, DeviceCapability.BOARD]
+        await _device(unit, store_id, KITCHEN_TERMINAL, able, clients[View.DEVICE])
+        printer = await _client(unit, View.DEVICE, KITCHEN_PRINTER, store_id, city_id, PRINTER_CLIENT)
+        await _device(unit, store_id, KITCHEN_PRINTER, [DeviceCapability.PRINT], printer)
     people = {View.CONSUMER: consumer_id, View.MERCHANT: owner_id, View.RIDER: rider_id, View.ADMIN: admin_id}
     return SeedResult(city_id, store_id, people, clients)
 
@@ -192,8 +204,10 @@ async def _open_shop(runtime: Runtime, admin: Principal, city_id: UUID) -> tuple
     return store.id, merchant.owner_id
 
 
-async def _client(unit: Unit, view: View, name: str, store_id: UUID | None, city_id: UUID) -> UUID:
-    client_id = f"demo-{view.lower()}"
+async def _client(
+    unit: Unit, view: View, name: str, store_id: UUID | None, city_id: UUID, client_id: str | None = None
+) -> UUID:
+    client_id = client_id or f"demo-{view.lower()}"
     return await unit.sql.fetchval(
         """INSERT INTO client (id, kind, name, client_id, secret_hash, store_id, city_id, created_at)
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -206,6 +220,21 @@ async def _client(unit: Unit, view: View, name: str, store_id: UUID | None, city
         hash_secret(demo_secret(unit.runtime, client_id)),
         store_id,
         city_id,
+        unit.now,
+    )
+
+
+async def _device(unit: Unit, store_id: UUID, name: str, able: list[DeviceCapability], client_id: UUID) -> None:
+    """The device in the shop's kitchen that has the client's credentials, paired already."""
+    await unit.sql.execute(
+        """INSERT INTO device (id, store_id, name, station, capabilities, client_id, created_at, paired_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (client_id) DO NOTHING""",
+        unit.runtime.new_id(),
+        store_id,
+        name,
+        DeviceStation.KITCHEN,
+        orjson.dumps(able).decode(),
+        client_id,
         unit.now,
     )
 

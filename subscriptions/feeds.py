@@ -83,8 +83,26 @@ CITY: Final = FeedKind("city", Policy.COALESCED, False)
 """Live figures and map of a city."""
 ACCESS: Final = FeedKind("access", Policy.LATEST, False)
 """Grants or sessions of a person or client have changed, keyed by either. Read by the program only."""
+DEVICE_COMMANDS: Final = FeedKind(
+    "device",
+    Policy.LOSSLESS,
+    True,
+    frozenset(
+        {
+            "command.queued", "command.acknowledged", "command.failed", "command.expired", "command.cancelled",
+        }
+    ),
+)  # fmt: skip
+"""Commands to one device."""
+STORE_DEVICES: Final = FeedKind("devices", Policy.COALESCED, False)
+"""How the devices of a store are doing, keyed by store."""
 
-KINDS: Final = {kind.name: kind for kind in (ORDER, STORE_ORDERS, RIDER_TASKS, QUEUE, RIDER_LOCATION, CITY, ACCESS)}
+KINDS: Final = {
+    kind.name: kind
+    for kind in (
+        ORDER, STORE_ORDERS, RIDER_TASKS, QUEUE, RIDER_LOCATION, CITY, ACCESS, DEVICE_COMMANDS, STORE_DEVICES,
+    )
+}  # fmt: skip
 
 
 def kind_of(feed: str) -> FeedKind:

@@ -10,7 +10,7 @@ from auth.principals import Principal
 from core.geo import Point
 from models.delivery import DeliveryState
 from models.ordering import FulfilmentMode, OrderAction, OrderState
-from services import idempotency, inventory, merchants, payments
+from services import devices, idempotency, inventory, merchants, payments
 from services.delivery import dispatch
 from services.delivery.travel import delivery_eta, road_metres
 from services.errors import InvalidInput
@@ -45,6 +45,7 @@ async def accept(runtime: Runtime, principal: Principal, order_id: UUID, prep_mi
         else:
             order.eta = order.promised_ready_at
         await changes.save(unit, order, "order.accepted", actor)
+        await devices.order_accepted(unit, order.store_id, order.id)
     return await dispatch.after(runtime, order)
 
 
@@ -170,6 +171,8 @@ async def _close(unit: Unit, order: OrderRecord, action: OrderAction, actor: Act
         await inventory.restock(unit, quantities)
     await payments.unwind(unit, order, reason)
     await changes.save(unit, order, type, actor, former_rider=former_rider)
+    if order.accepted_at is not None:
+        await devices.order_called_off(unit, order.store_id, order.id)
 
 
 # deadlines
