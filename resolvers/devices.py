@@ -22,11 +22,13 @@ from models.devices import (
 from resolvers import merchants, ordering
 from resolvers.base import Page, action, key, make_page, or_none, page_size
 from resolvers.context import Context, Info
+from resolvers.feeds import admit, follow
 from services import devices
 from services.devices import Actor, CommandRecord, DeviceRecord, Note, OpenGate, OrderTicket, Pairing
 from services.errors import InvalidInput, NotFound
+from services.feeds import COMMANDS, DEVICES
 from services.ordering.records import OrderRecord
-from subscriptions.feeds import DEVICE_COMMANDS, STORE_DEVICES, Event
+from subscriptions.feeds import Event
 from subscriptions.updates import Update
 
 MIN_INTERVAL: Final = timedelta(milliseconds=250)
@@ -184,38 +186,26 @@ async def acknowledge_command(
     )
 
 
-# subscriptions
+# feeds
 
 
 async def device_commands(context: Context, after: str | None) -> AsyncIterator[Update[list[CommandRecord]]]:
     """Everything that the calling device has to do, then every change of that."""
-    runtime = context.runtime
-    mine = await devices.own(runtime, context.principal)
-
-    async def snapshot() -> tuple[int, list[CommandRecord]]:
-        return await devices.snapshot(runtime, mine)
-
+    mine = await devices.own(context.runtime, context.principal)
+    admission = await admit(context, COMMANDS, mine.id)
     async with (
-        devices.connected(runtime, mine.id),
-        aclosing(context.tails.follow(DEVICE_COMMANDS.of(mine.id), after, snapshot)) as updates,
+        devices.connected(context.runtime, mine.id),
+        aclosing(context.tails.follow(admission.feed_name, after, admission.snapshot)) as updates,
     ):
         async for update in updates:
             value = update.value
             if isinstance(value, Event):
-                value = await devices.hand_over(runtime, mine, [UUID(value.payload["command"])])
+                value = await devices.hand_over(context.runtime, mine, [UUID(value.payload["command"])])
             yield update.carrying(value)
 
 
-async def store_devices(context: Context, store: str) -> AsyncIterator[Update[list[DeviceRecord]]]:
-    """The devices of a store with how they are doing, after any change."""
-    store_id = key("Store", store)
-    await ordering.require_board(context, store_id)
-
-    async def snapshot() -> tuple[int, list[DeviceRecord]]:
-        return 0, (await devices.of_stores(context.runtime, [store_id]))[store_id]
-
-    async for update in context.tails.follow_latest(STORE_DEVICES.of(store_id), None, snapshot, MIN_INTERVAL):
-        yield update
+def store_devices(context: Context, store: str) -> AsyncIterator[Update[list[DeviceRecord]]]:
+    return follow(context, DEVICES, store, None, MIN_INTERVAL)
 
 
 def value_of(root: Update[Any]) -> Any:

@@ -12,8 +12,9 @@ from uuid import UUID
 
 from auth.principals import Principal, View
 from models.queueing import QueueTicketState
-from services import insight, merchants, queueing
+from services import devices, insight, merchants, queueing
 from services.delivery import reading as riders
+from services.devices import CommandRecord, DeviceRecord
 from services.errors import NotFound
 from services.insight import CityOverview
 from services.ordering import reading as orders
@@ -21,7 +22,18 @@ from services.ordering.machine import actor_of
 from services.ordering.records import DeliveryRecord, OrderRecord, order_from_json
 from services.queueing import Board, Ticket
 from services.runtime import Runtime
-from subscriptions.feeds import CITY, ORDER, QUEUE, RIDER_LOCATION, RIDER_TASKS, STORE_ORDERS, Event, FeedKind
+from subscriptions.feeds import (
+    CITY,
+    DEVICE_COMMANDS,
+    ORDER,
+    QUEUE,
+    RIDER_LOCATION,
+    RIDER_TASKS,
+    STORE_DEVICES,
+    STORE_ORDERS,
+    Event,
+    FeedKind,
+)
 
 T = TypeVar("T")
 
@@ -129,6 +141,29 @@ def _ticket_is_over(ticket: Ticket) -> bool:
     return ticket.state in _FINAL_TICKETS
 
 
+# devices
+
+
+async def _admit_to_commands(runtime: Runtime, principal: Principal, device_id: UUID) -> str:
+    device = await devices.own(runtime, principal)
+    if device.id != device_id:
+        raise NotFound(resource="Device")
+    return DEVICE_COMMANDS.of(device_id)
+
+
+async def _commands(runtime: Runtime, principal: Principal, device_id: UUID) -> tuple[int, list[CommandRecord]]:
+    return await devices.snapshot(runtime, await devices.own(runtime, principal))
+
+
+async def _admit_to_devices(runtime: Runtime, principal: Principal, store_id: UUID) -> str:
+    await devices.require_staff(runtime, principal, store_id)
+    return STORE_DEVICES.of(store_id)
+
+
+async def _devices(runtime: Runtime, principal: Principal, store_id: UUID) -> tuple[int, list[DeviceRecord]]:
+    return 0, (await devices.of_stores(runtime, [store_id]))[store_id]
+
+
 # what is not logged
 
 
@@ -209,6 +244,24 @@ RIDER_OF_ORDER: Final[Feed[Any]] = Feed(
 CITY_UPDATES: Final[Feed[CityOverview]] = Feed(
     name="cityUpdates", kind=CITY, key="City", readers="its admins", admit=_admit_to_city, snapshot=_city
 )
+# An event names a command, which is then read: a device is told what it is now (services/devices/reading.py).
+COMMANDS: Final[Feed[list[CommandRecord]]] = Feed(
+    name="deviceCommands",
+    poll="pendingCommands",
+    kind=DEVICE_COMMANDS,
+    key="Device",
+    readers="the device",
+    admit=_admit_to_commands,
+    snapshot=_commands,
+)
+DEVICES: Final[Feed[list[DeviceRecord]]] = Feed(
+    name="storeDevices",
+    kind=STORE_DEVICES,
+    key="Store",
+    readers="the store's staff, city admins",
+    admit=_admit_to_devices,
+    snapshot=_devices,
+)
 
 FEEDS: Final[tuple[Feed[Any], ...]] = (
     ORDER_UPDATES,
@@ -218,4 +271,6 @@ FEEDS: Final[tuple[Feed[Any], ...]] = (
     QUEUE_TICKET,
     RIDER_OF_ORDER,
     CITY_UPDATES,
+    COMMANDS,
+    DEVICES,
 )

@@ -25,6 +25,7 @@ from services.devices.reading import (
     of_stores,
     own,
     pending,
+    require_staff,
     snapshot,
 )
 from services.devices.records import (
@@ -75,6 +76,7 @@ __all__ = [
     "pending",
     "register",
     "rename",
+    "require_staff",
     "resend",
     "seen",
     "send",

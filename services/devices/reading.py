@@ -18,6 +18,7 @@ from services.devices.records import (
     device_from_row,
 )
 from services.errors import NotFound, PermissionDenied
+from services.merchants import get_store
 from services.runtime import Runtime
 from subscriptions.feeds import DEVICE_COMMANDS, STORE_DEVICES, Signal
 
@@ -53,6 +54,15 @@ def _may_see(principal: Principal, device: DeviceRecord) -> bool:
     if principal.view is View.DEVICE:
         return device.client_id is not None and device.client_id == principal.subject
     return principal.works_at(device.store_id) or principal.administers(device.city_id)
+
+
+async def require_staff(runtime: Runtime, principal: Principal, store_id: UUID) -> None:
+    """Raises NotFound unless the caller works at the store or administers its city."""
+    if principal.view is View.MERCHANT and principal.works_at(store_id):
+        return
+    store = await get_store(runtime, store_id)
+    if not principal.administers(store.city_id):
+        raise NotFound(resource="Store")
 
 
 def require_manager(principal: Principal, device: DeviceRecord) -> None:

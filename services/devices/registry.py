@@ -23,10 +23,9 @@ from auth.tokens import hash_secret
 from core.clock import wall_now
 from models.devices import DeviceCapability, DeviceStation
 from services.devices import commands
-from services.devices.reading import find, require_manager
+from services.devices.reading import find, require_manager, require_staff
 from services.devices.records import DeviceRecord
-from services.errors import InvalidInput, NotFound, PermissionDenied
-from services.merchants import get_store
+from services.errors import InvalidInput, PermissionDenied
 from services.merchants.checks import text
 from services.runtime import Runtime
 from services.unit import Unit, transaction
@@ -79,11 +78,7 @@ async def register(
     Owners and managers of the store and admins of its city do it. Raises NotFound, PermissionDenied, InvalidInput.
     """
     name, able = text("name", name, 80), _capabilities(capabilities)
-    store = await get_store(runtime, store_id)
-    if not (principal.view is View.MERCHANT and principal.works_at(store_id)) and not principal.administers(
-        store.city_id
-    ):
-        raise NotFound(resource="Store")
+    await require_staff(runtime, principal, store_id)
     if principal.view is View.MERCHANT and not principal.works_at(store_id, managing=True):
         raise PermissionDenied(reason="only owners and managers register devices")
     device_id = runtime.new_id()
