@@ -17,11 +17,11 @@ from uuid import UUID
 
 import orjson
 
-from auth import changes
 from auth.principals import Principal, View
 from auth.tokens import hash_secret
 from core.clock import wall_now
 from models.devices import DeviceCapability, DeviceStation
+from services import access
 from services.devices import commands
 from services.devices.reading import find, require_manager, require_staff
 from services.devices.records import DeviceRecord
@@ -175,15 +175,21 @@ async def claim(runtime: Runtime, code: str) -> Credentials | None:
         )
         await _revoke(unit, device["client_id"])
         unit.signal(STORE_DEVICES.of(device["store_id"]))
-    changes.announce()
+    await _told(runtime, device["client_id"])
     return replace(given, name=device["name"])
 
 
 async def _revoke(unit: Unit, client_id: UUID | None) -> None:
-    """End what the client has; its tokens stop within a second, its open sockets with the next look at them."""
+    """End what the client has; :func:`_told` after the commit."""
     await unit.sql.execute(
         "UPDATE client SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", client_id, wall_now()
     )
+
+
+async def _told(runtime: Runtime, client_id: UUID | None) -> None:
+    """Have every process look again at the client, whose open sockets then end."""
+    if client_id is not None:
+        await access.changed(runtime, client_id)
 
 
 async def rename(runtime: Runtime, principal: Principal, device_id: UUID, name: str) -> DeviceRecord:
@@ -236,5 +242,5 @@ async def disable(runtime: Runtime, principal: Principal, device_id: UUID) -> De
         await commands.cancel_open(unit, "c.device_id = $1", device_id)
         device = await find(runtime, principal, device_id, unit.sql)
         unit.signal(STORE_DEVICES.of(device.store_id))
-    changes.announce()
+    await _told(runtime, device.client_id)
     return device

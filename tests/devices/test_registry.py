@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from core import ids
-from subscriptions.websocket import Limits
 from tests.api.city import City, codes, some_id
 from tests.devices import shop as api
 from tests.devices.shop import Shop, exchange, open_shop, sign_in
@@ -64,8 +63,7 @@ async def test_an_old_code_is_none(city: City) -> None:
     await refused(city, third["code"])
 
 
-async def test_new_hardware_takes_over_and_the_old_is_out(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(city.program.sockets, "limits", Limits(recheck=0.1, tick=0.05))
+async def test_new_hardware_takes_over_and_the_old_is_out(city: City) -> None:
     shop = await open_shop(city)
     waiting = await shop.send()
     async with city.follow(shop.token, api.COMMANDS) as old:
@@ -82,8 +80,7 @@ async def test_new_hardware_takes_over_and_the_old_is_out(city: City, monkeypatc
     assert new.values[0]["commands"][0]["id"] == waiting["id"] and len(new.values[0]["commands"]) == 2
 
 
-async def test_a_disabled_device_is_cut_off_at_once(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(city.program.sockets, "limits", Limits(recheck=0.1, tick=0.05))
+async def test_a_disabled_device_is_cut_off_at_once(city: City) -> None:
     shop = await open_shop(city)
     made = await city.do(shop.owner, api.PAIR, device=shop.device)
     _, credentials = await exchange(city, made["code"])
