@@ -94,7 +94,7 @@ class Bench:
         subject = self.city.consumer.subject
         assert subject is not None
         orders = await reading.page(self.city.runtime, "consumer_id", subject, None, 21, None)
-        await reading.lines_of(self.city.runtime, orders)
+        await reading.lines_of(self.city.runtime, {order.id: order.currency for order in orders})
 
     async def read_gateway(self) -> None:
         await self.through_gateway(self.city.consumer, MY_ORDERS, {})

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import strawberry
-from strawberry.dataloader import DataLoader
 from strawberry.types import Info as StrawberryInfo
 
 from auth.principals import Principal
+from resolvers.loading import Loader
 from services.runtime import Runtime
 from subscriptions.tail import FeedTails
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+Load: TypeAlias = "Callable[[Context, list[K]], Awaitable[Sequence[V | Exception]]]"
+"""Reads distinct keys: their values in the same order, an exception as the value of a key that failed."""
 
 
 @dataclass(slots=True)
@@ -33,18 +37,14 @@ class Context:
     client_address: str = ""
     admission: Admission[Any] | None = None
     """What feed the caller was allowed to follow, once a subscription was admitted to one."""
-    _loaders: dict[Any, DataLoader[Any, Any]] = field(default_factory=dict[Any, DataLoader[Any, Any]])
+    _loaders: dict[Any, Loader[Any, Any]] = field(default_factory=dict[Any, Loader[Any, Any]])
 
-    def loader(self, load: Callable[[Context, list[K]], Awaitable[list[V]]]) -> DataLoader[K, V]:
-        """This operation's batching loader around ``load(context, keys)``, which returns values in key order."""
+    def loader(self, load: Load[K, V]) -> Loader[K, V]:
+        """This operation's loader around ``load``."""
         existing = self._loaders.get(load)
         if existing is None:
-
-            async def load_fn(keys: list[K]) -> list[V]:
-                return await load(self, keys)
-
-            existing = self._loaders[load] = DataLoader(load_fn=load_fn)  # pyright: ignore[reportArgumentType]
-        return cast(DataLoader[K, V], existing)
+            existing = self._loaders[load] = Loader(partial(load, self))
+        return cast(Loader[K, V], existing)
 
     async def adopt(self, principal: Principal) -> None:
         """Go on as ``principal``: the same caller, whose grants may have changed.
@@ -64,3 +64,34 @@ class Context:
 Info: TypeAlias = StrawberryInfo[Context, None]
 
 ID = strawberry.ID
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[K, V]):
+    """How a field of many objects is read at once: ``load`` for the keys that ``key`` takes from the objects.
+
+    An object whose key is None has no value.
+    """
+
+    load: Load[K, V]
+    key: Callable[[Any], K | None]
+
+
+class Batched(Protocol[K, V]):
+    """A field's resolver that says, for whoever executes a whole list, what it does."""
+
+    batch: Batch[K, V]
+
+    def __call__(self, root: Any, info: Info) -> Coroutine[Any, Any, V | None]: ...
+
+
+def batched(load: Load[K, V], key: Callable[[Any], K | None]) -> Batched[K, V]:
+    """The resolver of a field that ``load`` reads by ``key(root)``; None, unread, where that is None."""
+
+    async def resolve(root: Any, info: Info) -> V | None:
+        wanted = key(root)
+        return None if wanted is None else await info.context.loader(load).load(wanted)
+
+    resolver = cast(Batched[K, V], resolve)
+    resolver.batch = Batch(load, key)
+    return resolver

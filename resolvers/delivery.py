@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from core.phones import masked
 from models.delivery import LIVE_WITH_RIDER, DeliveryState
 from resolvers import ordering
 from resolvers.base import Page, action, key, make_page, page_size
-from resolvers.context import Context, Info
+from resolvers.context import Context, Info, batched
 from resolvers.feeds import admit, follow, poll
 from services.delivery import reading, riders, tasks
 from services.delivery.reading import Position, RiderRecord
@@ -46,43 +47,30 @@ class Sighting:
 # fields
 
 
-async def rider_by_id(context: Context, rider_id: UUID) -> RiderRecord | None:
-    return await context.loader(_load_riders).load(rider_id)
-
-
 async def _load_riders(context: Context, keys: list[UUID]) -> list[RiderRecord | None]:
     found = await reading.riders_by_ids(context.runtime, keys)
     return [found.get(k) for k in keys]
 
 
-async def rider_of(root: DeliveryRecord, info: Info) -> RiderRecord | None:
-    """The rider on the job; an offer is not a job yet."""
-    if root.rider_id is None or root.state is DeliveryState.OFFERED:
-        return None
-    return await rider_by_id(info.context, root.rider_id)
+async def _load_positions(context: Context, keys: list[UUID]) -> list[Position | Exception | None]:
+    riders = await context.loader(_load_riders).load_many(keys)
+    return [rider.position if isinstance(rider, RiderRecord) else rider for rider in riders]
+
+
+def _rider_on_the_job(delivery: DeliveryRecord) -> UUID | None:
+    return None if delivery.state is DeliveryState.OFFERED else delivery.rider_id
+
+
+rider_of = batched(_load_riders, _rider_on_the_job)
+offered_rider = batched(_load_riders, attrgetter("rider_id"))
+location_of = batched(_load_positions, lambda delivery: delivery.rider_id if delivery.is_live else None)
+"""Only while the delivery is live: before and after, where a rider is concerns nobody."""
 
 
 def offer_of(root: DeliveryRecord) -> Offer | None:
     if root.state is not DeliveryState.OFFERED or root.rider_id is None or root.offer_expires_at is None:
         return None
     return Offer(root.rider_id, root.offer_expires_at)
-
-
-async def offered_rider(root: Offer, info: Info) -> RiderRecord | None:
-    return await rider_by_id(info.context, root.rider_id)
-
-
-async def order_of(root: DeliveryRecord, info: Info) -> OrderRecord | None:
-    # An event's delivery brings its order as it was then; loading it would show a later one.
-    return root.order or await ordering.order_by_id(info.context, root.order_id)
-
-
-async def location_of(root: DeliveryRecord, info: Info) -> Position | None:
-    """Only while the delivery is live: before and after, where a rider is concerns nobody."""
-    if root.rider_id is None or not root.is_live:
-        return None
-    rider = await rider_by_id(info.context, root.rider_id)
-    return None if rider is None else rider.position
 
 
 def phone_of(root: RiderRecord, info: Info) -> str:
@@ -98,17 +86,23 @@ def own_location(root: RiderRecord, info: Info) -> Point | None:
     return root.location if principal.rider_id == root.id or principal.administers(root.city_id) else None
 
 
-async def current_task(root: RiderRecord, info: Info) -> DeliveryRecord | None:
-    principal = info.context.principal
-    if root.active_delivery_id is None or not (principal.rider_id == root.id or principal.administers(root.city_id)):
-        return None
-    order = await info.context.loader(_load_deliveries).load(root.active_delivery_id)
-    return None if order is None else order.delivery
+async def _load_tasks(context: Context, keys: list[tuple[UUID, UUID, UUID]]) -> list[DeliveryRecord | Exception | None]:
+    """What a rider of a city is busy with, for the rider and the city's admins."""
+    principal = context.principal
+    seen = [task for rider, city, task in keys if principal.rider_id == rider or principal.administers(city)]
+    found = dict(zip(seen, await context.loader(_load_deliveries).load_many(seen), strict=True))
+    orders = [found.get(task) for _, _, task in keys]
+    return [order.delivery if isinstance(order, OrderRecord) else order for order in orders]
 
 
 async def _load_deliveries(context: Context, keys: list[UUID]) -> list[OrderRecord | None]:
     found = await reading.orders_of_deliveries(context.runtime, keys)
     return [found.get(k) for k in keys]
+
+
+current_task = batched(
+    _load_tasks, lambda rider: rider.active_delivery_id and (rider.id, rider.city_id, rider.active_delivery_id)
+)
 
 
 # queries
@@ -299,7 +293,7 @@ class _LiveLocation:
 
 async def load_rider(context: Context, rider_id: UUID) -> RiderRecord | None:
     """A rider for that rider and the admins of the city."""
-    rider = await rider_by_id(context, rider_id)
+    rider = await context.loader(_load_riders).load(rider_id)
     if rider is None:
         return None
     principal = context.principal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
 from uuid import UUID
 
 from auth.principals import Principal, PrincipalKind, View
@@ -12,12 +12,11 @@ from core.phones import masked
 from models.identity import Grant, GrantRole, Person
 from resolvers import merchants
 from resolvers.base import action, key
-from resolvers.context import Context, Info
+from resolvers.context import Context, Info, batched
 from services import identity
 from services.delivery.reading import RiderRecord
 from services.errors import NotFound
 from services.identity import OtpSent, Session, SignedOut
-from services.merchants import CityRecord, StoreRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +45,11 @@ async def viewer_person(root: Viewer, info: Info) -> Person | None:
     principal = root.principal
     if principal.subject is None or principal.view in (View.PARTNER, View.DEVICE):
         return None
-    return await person_by_id(info.context, principal.subject)
+    return await info.context.loader(_load_people).load(principal.subject)
 
 
 async def viewer_grants(root: Viewer, info: Info) -> list[Grant]:
     return await identity.grants_of_person(info.context.runtime, root.principal)
-
-
-async def person_by_id(context: Context, person_id: UUID) -> Person | None:
-    return await context.loader(_load_people).load(person_id)
 
 
 async def _load_people(context: Context, keys: list[UUID]) -> list[Person | None]:
@@ -62,9 +57,10 @@ async def _load_people(context: Context, keys: list[UUID]) -> list[Person | None
     return [found.get(k) for k in keys]
 
 
-async def consumer_of(root: Any, info: Info) -> Person | None:
-    """The person who ordered."""
-    return await person_by_id(info.context, root.consumer_id)
+consumer_of = batched(_load_people, attrgetter("consumer_id"))
+grant_person = batched(_load_people, attrgetter("person_id"))
+grant_store = batched(merchants.load_stores, attrgetter("store_id"))
+grant_city = batched(merchants.load_cities, attrgetter("city_id"))
 
 
 def masked_phone(root: Person, info: Info) -> str:
@@ -75,33 +71,15 @@ def masked_phone(root: Person, info: Info) -> str:
     return masked(root.phone)
 
 
-async def grant_person(root: Any, info: Info) -> Person | None:
-    return await person_by_id(info.context, root.person_id)
+async def _load_staff(context: Context, keys: list[tuple[UUID, UUID]]) -> list[list[Grant] | Exception]:
+    """Who works at a store of a city, for its staff and the city's admins; NotFound for others."""
+    principal = context.principal
+    mine = {store for store, city in keys if principal.works_at(store) or principal.administers(city)}
+    found = await identity.staff(context.runtime, list(mine)) if mine else {}
+    return [found[store] if store in mine else NotFound(resource="Store") for store, _ in keys]
 
 
-async def grant_store(root: Grant, info: Info) -> StoreRecord | None:
-    if root.store_id is None:
-        return None
-    return await info.context.loader(merchants.load_stores).load(root.store_id)
-
-
-async def grant_city(root: Grant, info: Info) -> CityRecord | None:
-    if root.city_id is None:
-        return None
-    return await info.context.loader(merchants.load_cities).load(root.city_id)
-
-
-async def staff_of(root: Any, info: Info) -> list[Grant]:
-    """Who works at the store, for its staff and the city's admins. Raises NotFound."""
-    principal = info.context.principal
-    if not (principal.works_at(root.id) or principal.administers(root.city_id)):
-        raise NotFound(resource="Store")
-    return await info.context.loader(_load_staff).load(root.id)
-
-
-async def _load_staff(context: Context, keys: list[UUID]) -> list[list[Grant]]:
-    found = await identity.staff(context.runtime, keys)
-    return [found[k] for k in keys]
+staff_of = batched(_load_staff, attrgetter("id", "city_id"))
 
 
 # actions
@@ -144,7 +122,7 @@ async def revoke_grant(context: Context, grant: str) -> Grant:
 
 async def load_person(context: Context, person_id: UUID) -> Person | None:
     """Oneself."""
-    return await person_by_id(context, person_id) if context.principal.subject == person_id else None
+    return await context.loader(_load_people).load(person_id) if context.principal.subject == person_id else None
 
 
 async def load_grant(context: Context, grant_id: UUID) -> Grant | None:
@@ -154,8 +132,8 @@ async def load_grant(context: Context, grant_id: UUID) -> Grant | None:
         return None
     principal = context.principal
     if grant.store_id is not None:
-        store = (await merchants.load_stores(context, [grant.store_id]))[0]
-        mine = principal.works_at(grant.store_id) or (store is not None and principal.administers(store.city_id))
+        store = await context.loader(merchants.load_stores).load(grant.store_id)
+        mine = principal.works_at(grant.store_id) or principal.administers(store.city_id)
     else:
         mine = grant.city_id is not None and principal.administers(grant.city_id)
     own = any(held.id == grant.id for held in await identity.grants_of_person(context.runtime, principal))

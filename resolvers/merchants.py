@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from core.geo import Point
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode
 from resolvers.base import Page, action, key, make_page, or_none, page_size
-from resolvers.context import Context, Info
+from resolvers.context import Context, Info, Load, batched
 from services import merchants, pricing
 from services.errors import InvalidInput, NotFound
 from services.merchants import (
@@ -23,55 +25,26 @@ from services.merchants import (
     TableRecord,
     TagRecord,
 )
+from services.runtime import Runtime
 
-K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-async def load_stores(context: Context, keys: list[UUID]) -> list[StoreRecord | None]:
-    """For ``context.loader``: stores by id."""
-    found = await merchants.stores_by_ids(context.runtime, keys)
-    return [found.get(key) for key in keys]
+def by_id(read: Callable[[Runtime, list[UUID]], Awaitable[dict[UUID, V]]], resource: str) -> Load[UUID, V]:
+    """For ``context.loader``: what ``read`` finds by id; NotFound under a key without a ``resource``."""
+
+    async def load(context: Context, keys: list[UUID]) -> list[V | Exception]:
+        found = await read(context.runtime, keys)
+        return [found.get(key) or NotFound(resource=resource) for key in keys]
+
+    return load
 
 
-async def load_cities(context: Context, keys: list[UUID]) -> list[CityRecord | None]:
-    """For ``context.loader``: cities by id."""
-    found = await merchants.cities_by_ids(context.runtime, keys)
-    return [found.get(key) for key in keys]
-
-
-async def load_merchants(context: Context, keys: list[UUID]) -> list[MerchantRecord | None]:
-    """For ``context.loader``: merchants by id."""
-    found = await merchants.merchants_by_ids(context.runtime, keys)
-    return [found.get(key) for key in keys]
-
-
-async def load_tags(context: Context, keys: list[UUID]) -> list[TagRecord | None]:
-    """For ``context.loader``: tags by id."""
-    found = await merchants.tags_by_ids(context.runtime, keys)
-    return [found.get(key) for key in keys]
-
-
-async def load_tables(context: Context, keys: list[UUID]) -> list[TableRecord | None]:
-    """For ``context.loader``: dining tables by id."""
-    found = await merchants.tables_by_ids(context.runtime, keys)
-    return [found.get(key) for key in keys]
-
-
-async def load_tables_of(context: Context, keys: list[UUID]) -> list[list[TableRecord]]:
-    """For ``context.loader``: the dining tables of stores."""
-    found = await merchants.tables_of_stores(context.runtime, keys)
-    return [found[key] for key in keys]
-
-
-async def existing(
-    context: Context, load: Callable[[Context, list[K]], Awaitable[list[V | None]]], key: K, resource: str
-) -> V:
-    """What the loader ``load`` has under ``key``. Raises NotFound."""
-    value = await context.loader(load).load(key)
-    if value is None:
-        raise NotFound(resource=resource)
-    return value
+load_stores = by_id(merchants.stores_by_ids, "Store")
+load_cities = by_id(merchants.cities_by_ids, "City")
+load_merchants = by_id(merchants.merchants_by_ids, "Merchant")
+load_tags = by_id(merchants.tags_by_ids, "StoreTag")
+load_tables = by_id(merchants.tables_by_ids, "DiningTable")
 
 
 # root fields
@@ -115,45 +88,32 @@ async def stores(
     return make_page([nearby.store for nearby in found], size, lambda store: cursors[store.id], after=after)
 
 
-async def _by_public_id(
-    context: Context, load: Callable[[Context, list[UUID]], Awaitable[list[V | None]]], type_name: str, public_id: str
-) -> V:
-    return await existing(context, load, key(type_name, public_id), type_name)
+async def _by_public_id(context: Context, load: Load[UUID, V], type_name: str, public_id: str) -> V:
+    return await context.loader(load).load(key(type_name, public_id))
 
 
 # fields
 
-
-async def store_of(root: Any, info: Info) -> StoreRecord:
-    """The store behind ``root.store_id``."""
-    return await existing(info.context, load_stores, cast(UUID, root.store_id), "Store")
-
-
-async def city_of(root: Any, info: Info) -> CityRecord:
-    """The city behind ``root.city_id``."""
-    return await existing(info.context, load_cities, cast(UUID, root.city_id), "City")
+store_of = batched(load_stores, attrgetter("store_id"))
+city_of = batched(load_cities, attrgetter("city_id"))
+merchant_of = batched(load_merchants, attrgetter("merchant_id"))
+table_of = batched(load_tables, attrgetter("table_id"))
 
 
-async def merchant_of(root: Any, info: Info) -> MerchantRecord:
-    """The merchant behind ``root.merchant_id``."""
-    return await existing(info.context, load_merchants, cast(UUID, root.merchant_id), "Merchant")
+async def _load_tags_of(context: Context, keys: list[tuple[UUID, ...]]) -> list[list[TagRecord]]:
+    wanted = list(dict.fromkeys(chain.from_iterable(keys)))
+    found = dict(zip(wanted, await context.loader(load_tags).load_many(wanted), strict=True))
+    # A tag that was removed is no longer one of the store's.
+    return [[tag for id in tags if isinstance(tag := found[id], TagRecord)] for tags in keys]
 
 
-async def tags_of(root: Any, info: Info) -> list[TagRecord]:
-    """The tags of a store, in its order."""
-    found = await info.context.loader(load_tags).load_many(cast(Sequence[UUID], root.tag_ids))
-    return [tag for tag in found if tag is not None]
+async def _load_tables_of(context: Context, keys: list[UUID]) -> list[list[TableRecord]]:
+    found = await merchants.tables_of_stores(context.runtime, keys)
+    return [found[key] for key in keys]
 
 
-async def tables_of(root: Any, info: Info) -> list[TableRecord]:
-    """The dining tables of a store, by code."""
-    return await info.context.loader(load_tables_of).load(cast(UUID, root.id))
-
-
-async def table_of(root: Any, info: Info) -> TableRecord | None:
-    """The dining table behind ``root.table_id``, None when that is None."""
-    table_id = cast(UUID | None, root.table_id)
-    return None if table_id is None else await info.context.loader(load_tables).load(table_id)
+tags_of = batched(_load_tags_of, attrgetter("tag_ids"))
+tables_of = batched(_load_tables_of, attrgetter("id"))
 
 
 def delivery_radius(root: Any) -> int:
@@ -221,9 +181,9 @@ async def set_store_status(context: Context, store: str, status: StoreStatus) ->
     return await merchants.set_store_status(context.runtime, context.principal, key("Store", store), status)
 
 
-def _node(
-    load: Callable[[Context, list[UUID]], Awaitable[list[Any]]],
-) -> Callable[[Context, UUID], Awaitable[object | None]]:
+def node(load: Load[UUID, Any]) -> Callable[[Context, UUID], Awaitable[object | None]]:
+    """For NODES: what ``load`` reads, for everybody."""
+
     async def by_key(context: Context, key: UUID) -> object | None:
         return await context.loader(load).load(key)
 
@@ -231,9 +191,9 @@ def _node(
 
 
 NODES: Final[dict[str, Callable[[Context, UUID], Awaitable[object | None]]]] = {
-    "City": _node(load_cities),
-    "Merchant": _node(load_merchants),
-    "Store": _node(load_stores),
-    "StoreTag": _node(load_tags),
-    "DiningTable": _node(load_tables),
+    "City": node(load_cities),
+    "Merchant": node(load_merchants),
+    "Store": node(load_stores),
+    "StoreTag": node(load_tags),
+    "DiningTable": node(load_tables),
 }

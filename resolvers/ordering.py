@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -11,14 +12,12 @@ from core import ids
 from core.geo import Point
 from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import Payment, PaymentState
-from resolvers import merchants
 from resolvers.base import Page, action, key, make_page, or_none, page_size
-from resolvers.context import Context, Info
+from resolvers.context import Context, Info, batched
 from resolvers.feeds import follow, poll
 from services import payments
 from services.errors import InvalidInput, NotFound
 from services.feeds import ORDER_UPDATES, STORE_BOARD
-from services.merchants import TableRecord
 from services.ordering import actions, placing, reading
 from services.ordering.machine import ACTOR_OF_VIEW, available_actions
 from services.ordering.placing import Address, QuoteRecord
@@ -82,38 +81,13 @@ async def order_events(root: OrderRecord, info: Info, first: int, after: str | N
     return make_page(rows, first, lambda row: str(row.version), after=after)
 
 
-async def lines_of(root: OrderRecord, info: Info) -> list[LineRecord]:
-    return await info.context.loader(_load_lines).load(_ByOrder(root))
+async def _load_lines(context: Context, keys: list[tuple[UUID, str]]) -> list[list[LineRecord]]:
+    """The lines of orders: by key and currency."""
+    found = await reading.lines_of(context.runtime, dict(keys))
+    return [found[order_id] for order_id, _ in keys]
 
 
-class _ByOrder:
-    """An order as a loader key: equal for the same order, and it still carries the record."""
-
-    __slots__ = ("order",)
-
-    def __init__(self, order: OrderRecord) -> None:
-        self.order = order
-
-    def __hash__(self) -> int:
-        return hash(self.order.id)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByOrder) and self.order.id == other.order.id
-
-
-async def _load_lines(context: Context, keys: list[_ByOrder]) -> list[list[LineRecord]]:
-    found = await reading.lines_of(context.runtime, [k.order for k in keys])
-    return [found[k.order.id] for k in keys]
-
-
-async def table_of(root: OrderRecord, info: Info) -> TableRecord | None:
-    if root.table_id is None:
-        return None
-    return await info.context.loader(merchants.load_tables).load(root.table_id)
-
-
-async def payment_of(root: OrderRecord, info: Info) -> Payment | None:
-    return await info.context.loader(_load_payments).load(root.id)
+_line_key: Callable[[OrderRecord], tuple[UUID, str]] = attrgetter("id", "currency")
 
 
 async def _load_payments(context: Context, keys: list[UUID]) -> list[Payment | None]:
@@ -126,6 +100,10 @@ async def _load_payments(context: Context, keys: list[UUID]) -> list[Payment | N
     return [found.get(k) for k in keys]
 
 
+lines_of = batched(_load_lines, _line_key)
+payment_of = batched(_load_payments, attrgetter("id"))
+
+
 def pay_url(root: Payment) -> str | None:
     return root.pay_url if root.state is PaymentState.PENDING else None
 
@@ -133,16 +111,6 @@ def pay_url(root: Payment) -> str | None:
 def actions_of(root: OrderRecord, info: Info) -> list[OrderAction]:
     actor = ACTOR_OF_VIEW.get(info.context.principal.view)
     return [] if actor is None else available_actions(root, actor)
-
-
-async def order_by_id(context: Context, order_id: UUID) -> OrderRecord | None:
-    """An order by key without a check, for objects the caller was already allowed to see."""
-    return await context.loader(_load_orders).load(order_id)
-
-
-async def _load_orders(context: Context, keys: list[UUID]) -> list[OrderRecord | None]:
-    found = await reading.by_ids(context.runtime, keys)
-    return [found.get(k) for k in keys]
 
 
 # actions
@@ -257,7 +225,7 @@ async def load_line(context: Context, line_id: UUID) -> LineRecord | None:
     order = None if order_id is None else await load_order(context, order_id)
     if order is None:
         return None
-    lines = await context.loader(_load_lines).load(_ByOrder(order))
+    lines = await context.loader(_load_lines).load(_line_key(order))
     return next((line for line in lines if line.id == line_id), None)
 
 

@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from models.queueing import QueueAction
 from resolvers.base import action, key, or_none
-from resolvers.context import Context, Info
+from resolvers.context import Context, Info, batched
 from resolvers.feeds import follow, poll
-from services import merchants, queueing
+from services import queueing
 from services.errors import NotFound
 from services.feeds import QUEUE_BOARD, QUEUE_TICKET
-from services.merchants import StoreRecord
 from services.queueing import Board, ClassLine, Ticket
 from subscriptions.paging import FeedPage
 from subscriptions.updates import Update
 
-# fields: typed Any where the schema names its own type for what the services return
+# fields
 
 
-async def board_of(root: Any, info: Info) -> Any:
-    """The queue of a store (anything with the store's key as ``id``). Raises NotFound for a device of another store."""
-    board = await info.context.loader(_load_boards).load(root.id)
-    if board is None:
-        raise NotFound(resource="Store")
-    return board
+async def _load_boards(context: Context, keys: list[UUID]) -> list[Board | Exception]:
+    """The queues of stores; NotFound for a device of another store."""
+    found = await queueing.boards(context.runtime, context.principal, keys)
+    return [board or NotFound(resource="Store") for board in found]
 
 
-async def _load_boards(context: Context, keys: list[UUID]) -> list[Board | None]:
-    return await queueing.boards(context.runtime, context.principal, keys)
-
-
-async def store_of(root: Board | Ticket, info: Info) -> Any:
-    store = await info.context.loader(_load_stores).load(root.store_id)
-    if store is None:
-        raise NotFound(resource="Store")
-    return store
-
-
-async def _load_stores(context: Context, keys: list[UUID]) -> list[StoreRecord | None]:
-    found = await merchants.stores_by_ids(context.runtime, keys)
-    return [found.get(k) for k in keys]
+board_of = batched(_load_boards, attrgetter("id"))
 
 
 def actions_of(root: Ticket, info: Info) -> list[QueueAction]:

@@ -102,7 +102,7 @@ def _distance_metres(root: Any) -> int:
 class Delivery(Node):
     id: strawberry.ID = node_id("Delivery")
     state: DeliveryState
-    order: OrderType = computed(resolvers.order_of)
+    order: OrderType
     rider: Rider | None = computed(resolvers.rider_of, description="Once a rider has the job.")
     pickup: GeoPoint = computed(_pickup)
     dropoff: GeoPoint = computed(_dropoff)

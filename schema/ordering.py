@@ -150,7 +150,7 @@ class Order(Node):
     store: StoreType = computed(merchants.store_of)
     consumer: PersonType = computed(identity.consumer_of)
     address: Address | None = computed(_address)
-    table: TableType | None = computed(resolvers.table_of)
+    table: TableType | None = computed(merchants.table_of)
     note: str
     lines: list[OrderLine] = computed(resolvers.lines_of)
     subtotal: Money = money_field("subtotal")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from models.queueing import QueueAction, QueueTicketState
+from resolvers import merchants
 from resolvers import queueing as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -18,6 +19,7 @@ from schema.base import (
     FeedPage,
     M,
     Node,
+    computed,
     exposes,
     mutation,
     node_id,
@@ -41,7 +43,7 @@ class QueueTicket(Node):
     id: strawberry.ID = node_id("QueueTicket")
     number: str = strawberry.field(description="Class code and daily sequence, for example A012.")
     state: QueueTicketState
-    store: Annotated[Store, strawberry.lazy("schema.merchants")] = strawberry.field(resolver=resolvers.store_of)
+    store: Annotated[Store, strawberry.lazy("schema.merchants")] = computed(merchants.store_of)
     party_size: int
     position: int | None = strawberry.field(description="Place in line, 1 = next; null when not WAITING.")
     estimated_wait_minutes: int | None = strawberry.field(description="Null when not WAITING.")
@@ -70,7 +72,7 @@ class QueueClass(Node):
 @exposes(queueing.Board, views=VIEWS)
 @strawberry.type(description="The queue of one store.")
 class QueueBoard:
-    store: Annotated[Store, strawberry.lazy("schema.merchants")] = strawberry.field(resolver=resolvers.store_of)
+    store: Annotated[Store, strawberry.lazy("schema.merchants")] = computed(merchants.store_of)
     open: bool = strawberry.field(description="Whether the staff hand out numbers.")
     classes: list[QueueClass]
 

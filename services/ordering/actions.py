@@ -70,6 +70,7 @@ def _new_delivery(unit: Unit, order: OrderRecord, pickup: Point) -> DeliveryReco
         created_at=unit.now,
         pickup_eta=None,
         eta=None,
+        order=order,
     )
     delivery.eta = delivery_eta(unit.runtime.settings, delivery, order.promised_ready_at, unit.now)
     return delivery

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -55,12 +55,6 @@ async def get(runtime: Runtime, principal: Principal, order_id: UUID) -> OrderRe
     return order
 
 
-async def by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
-    """Orders by key, without any check of who asks."""
-    rows = await runtime.database.fetch(f"{ORDER_SELECT} WHERE o.id = ANY($1::uuid[])", list(ids))
-    return {row["id"]: order_from_row(row) for row in rows}
-
-
 async def page(
     runtime: Runtime,
     scope: str,
@@ -86,9 +80,8 @@ async def page(
     return [order_from_row(row) for row in rows]
 
 
-async def lines_of(runtime: Runtime, orders: Sequence[OrderRecord]) -> dict[UUID, list[LineRecord]]:
-    """The lines of each order, in their order."""
-    currency = {order.id: order.currency for order in orders}
+async def lines_of(runtime: Runtime, currency: Mapping[UUID, str]) -> dict[UUID, list[LineRecord]]:
+    """The lines of each order of ``currency`` (order → its currency), in their order."""
     rows = await runtime.database.fetch(
         """SELECT id, order_id, sku_id, item_name, sku_name, options, quantity, unit_price, total
            FROM order_line WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, position""",

@@ -16,6 +16,7 @@ from core import ids
 from core.ids import uuid7
 from models.database import Database, Record
 from models.queueing import QueueAction, QueueTicketState
+from resolvers import merchants
 from resolvers import queueing as resolvers
 from resolvers.base import Refusal
 from resolvers.context import Context
@@ -99,7 +100,7 @@ async def test_boards_of_a_page_of_stores_are_one_statement(runtime: Runtime) ->
     boards = await asyncio.gather(*(resolvers.board_of(shop, asking(context)) for shop in shops))
     assert [b.store_id for b in boards] == [s.id for s in shops] and counting.statements == 1
     assert [c.waiting for c in boards[0].classes] == [2, 1, 1]
-    stores = await asyncio.gather(*(resolvers.store_of(b.classes[0].next[0], asking(context)) for b in boards))
+    stores = await asyncio.gather(*(merchants.store_of(b.classes[0].next[0], asking(context)) for b in boards))
     assert [s.id for s in stores] == [s.id for s in shops] and counting.statements == 2
 
 
