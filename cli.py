@@ -48,7 +48,9 @@ from replay.command import replay
 from schema.build import full_schema
 from services import seed
 from services.jobs import JobRunner
+from subscriptions import feeds
 from tools.error_docs import error_docs
+from tools.feed_docs import feed_docs
 
 CONFIGURATION: Final = Path("docs/configuration.md")
 DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
@@ -62,6 +64,7 @@ operations_cli = typer.Typer(no_args_is_help=True, help="Persisted operations: a
 cli.add_typer(operations_cli, name="operations")
 cli.command()(replay)
 cli.command()(error_docs)
+cli.command()(feed_docs)
 
 console = Console()
 complaints = Console(stderr=True)
@@ -187,6 +190,19 @@ def migrate() -> None:
 
     run_async(main())
     console.print("The database is up to date.")
+
+
+@cli.command()
+def new_epoch() -> None:
+    """After restoring a backup: give the event log a new name, so that clients with newer cursors start afresh."""
+    settings = load_settings()
+    logs.configure(settings.log_level, json=settings.log_json)
+
+    async def main() -> None:
+        async with program.open_runtime(settings) as (runtime, _):
+            console.print(f"The event log is now called {await feeds.begin_epoch(runtime.database)}.")
+
+    run_async(main())
 
 
 class Server(uvicorn.Server):

@@ -164,6 +164,5 @@ class JobRunner:
     async def _forget_events(self, schedule: Schedule) -> None:
         """Drop what the event log need not hold any longer."""
         cutoff = self._runtime.clock.now() - self._runtime.settings.feed_retention
-        async with self._runtime.database.transaction() as connection:
-            dropped = await feeds.forget_before(connection, cutoff)
+        dropped = await feeds.forget_before(self._runtime.database, cutoff)
         log.info("feeds.forgotten", events=dropped)

@@ -7,6 +7,7 @@ commit only wakes readers up: losing it delays an event until the next signal or
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Sequence
@@ -216,20 +217,13 @@ async def read_pages(
     return pages
 
 
-async def tops(database: Database, names: Sequence[str]) -> dict[str, int]:
-    """Offset of the newest event of each feed; a feed without events is absent."""
-    rows = await database.fetch("SELECT feed, top FROM feed_head WHERE feed = ANY($1::text[])", list(names))
-    return {row["feed"]: row["top"] for row in rows}
-
-
-async def top(database: Database, feed: str) -> int:
-    """Offset of the newest event of ``feed``, 0 when it has none."""
-    return await database.fetchval("SELECT top FROM feed_head WHERE feed = $1", feed) or 0
-
-
-async def first_kept(database: Database, feed: str) -> int | None:
-    """Offset of the oldest event that the log still holds, None when it holds none."""
-    return await database.fetchval('SELECT min("offset") FROM feed_event WHERE feed = $1', feed)
+async def tops(database: Database, names: Sequence[str]) -> tuple[str, dict[str, int]]:
+    """The epoch, and the offset of the newest event of each feed; a feed without events is absent."""
+    rows = await database.fetch(
+        """SELECT n.epoch, h.feed, h.top FROM feed_epoch n LEFT JOIN feed_head h ON h.feed = ANY($1::text[])""",
+        list(names),
+    )
+    return rows[0]["epoch"], {row["feed"]: row["top"] for row in rows if row["feed"] is not None}
 
 
 async def epoch(database: Database) -> str:
@@ -237,9 +231,46 @@ async def epoch(database: Database) -> str:
     return await database.fetchval("SELECT epoch FROM feed_epoch")
 
 
-async def forget_before(connection: Connection, cutoff: datetime) -> int:
-    """Drop events older than ``cutoff``; the number dropped. Heads stay, so offsets go on."""
-    return await connection.execute("DELETE FROM feed_event WHERE at < $1", cutoff)
+async def begin_epoch(database: Database) -> str:
+    """Make all cursors invalid, as after restoring an older state; the new epoch."""
+    return await database.fetchval(
+        "UPDATE feed_epoch SET epoch = substr(replace(gen_random_uuid()::text, '-', ''), 1, 12) RETURNING epoch"
+    )
+
+
+async def forget_before(database: Database, cutoff: datetime, *, batch: int = 5000, pause: float = 0.05) -> int:
+    """Drop events older than ``cutoff``; the number dropped. Heads stay, so offsets go on.
+
+    At most ``batch`` rows per transaction, with ``pause`` seconds between two. A feed that is read meanwhile seems
+    truncated. References go before what they refer to, so that none is ever without it.
+    """
+    dropped = 0
+    for references in (True, False):
+        last: tuple[str, int] = ("", 0)
+        while True:
+            row = await database.fetchrow(
+                """WITH old AS MATERIALIZED (
+                       SELECT feed, "offset" FROM feed_event
+                       WHERE (feed, "offset") > ($2, $3) AND at < $1 AND (ref_feed IS NOT NULL) = $4
+                       ORDER BY feed, "offset" LIMIT $5
+                   ), gone AS (
+                       DELETE FROM feed_event e USING old WHERE e.feed = old.feed AND e."offset" = old."offset"
+                   )
+                   SELECT feed, "offset", count(*) OVER () AS total FROM old
+                   ORDER BY feed DESC, "offset" DESC LIMIT 1""",
+                cutoff,
+                *last,
+                references,
+                batch,
+            )
+            if row is None:
+                break
+            dropped += row["total"]
+            last = (row["feed"], row["offset"])
+            if row["total"] < batch:
+                break
+            await asyncio.sleep(pause)
+    return dropped
 
 
 @dataclass(frozen=True, slots=True)

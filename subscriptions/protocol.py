@@ -9,7 +9,7 @@ socket is closed with:
 1013  ``try again later``: something of ours failed; connect again with the last cursor
 4290  ``resume``: the peer takes its messages too slowly; connect again with the last cursor
 4291  ``silent``: the peer answers no pings
-4403  ``token expired``, ``token invalid``, ``session revoked``, ``grant revoked``, ``another subject``
+4403  ``token expired``, ``token invalid``, ``session revoked``, ``another subject``
 ====  =======================================================================================================
 
 ``connection_init`` may carry ``{"authorization": "Bearer …"}`` or ``{"token": …}``, and ``locale``; without them the

@@ -411,15 +411,21 @@ class FeedTails:
 
     def _seen(self, feed: str, page: Page) -> None:
         """Notice that the log is another one, before anybody uses ``page``."""
-        if page.epoch != self._epoch:
-            log.warning("feeds.epoch_changed", epoch=page.epoch)
-            self._epoch = page.epoch
-            for tail in self._tails.values():
-                tail.break_up()
+        if self._is_new(page.epoch):
             return
         tail = self._tails.get(feed)
         if tail is not None and tail.live and page.top < tail.position:
             tail.break_up()
+
+    def _is_new(self, epoch: str) -> bool:
+        """Whether the log was replaced; then every shared stream has ended."""
+        if epoch == self._epoch:
+            return False
+        log.warning("feeds.epoch_changed", epoch=epoch)
+        self._epoch = epoch
+        for tail in self._tails.values():
+            tail.break_up()
+        return True
 
     async def _check_heads(self) -> None:
         tries = backoff()
@@ -435,7 +441,7 @@ class FeedTails:
                 continue
             try:
                 async with asyncio.timeout(_CHECK_TIMEOUT):
-                    tops = await feeds.tops(self._database, list(signals))
+                    epoch, tops = await feeds.tops(self._database, list(signals))
                 tries = backoff()
             except Exception as error:
                 delay = next(tries)
@@ -443,6 +449,7 @@ class FeedTails:
                 self._check_now.set()
                 await asyncio.sleep(delay)
                 continue
+            self._is_new(epoch)
             for name, before in signals.items():
                 tail = self._tails.get(name)
                 top = tops.get(name, 0)

@@ -28,6 +28,7 @@ TEST = {
     "schema drift": ("-m", "cli", "schema", "--check"),
     "configuration page": ("-m", "cli", "config-docs", "--check"),
     "error page": ("-m", "cli", "error-docs", "--check"),
+    "feeds in docs": ("-m", "cli", "feed-docs", "--check"),
     "pytest": ("-m", "pytest"),
 }
 

@@ -81,7 +81,7 @@ CLOSES: Final[dict[Close, tuple[str, str]]] = {
     Close.UNAUTHORIZED: ("Unauthorized", "no; send `connection_init` and wait for its answer first"),
     Close.FORBIDDEN: (
         "{forbidden}",
-        "with a fresh token; after `grant revoked` with the same one, after `session revoked` only by signing in",
+        "with a fresh token; after `session revoked` only by signing in",
     ),
     Close.SUBPROTOCOL: ("Subprotocol not acceptable", "no; ask for `graphql-transport-ws`"),
     Close.INIT_TIMEOUT: ("Connection initialisation timeout", "yes"),
@@ -111,7 +111,7 @@ def errors_page(schema: GraphQLSchema) -> str:
     """The page. Raises RuntimeError when a code of the gateway has no meaning here."""
     if missing := _codes_in_use() - REQUESTS.keys():
         raise RuntimeError(f"tools/error_docs.py does not explain {', '.join(sorted(missing))}")
-    forbidden = ", ".join(dict.fromkeys([*REASONS.values(), "grant revoked", "another subject"]))
+    forbidden = ", ".join(dict.fromkeys([*REASONS.values(), "another subject"]))
     reasons = ", ".join(reason.value for reason in Reason)
     lines = [
         "# Errors",

@@ -45,6 +45,11 @@ async def append(database: Database, *names: str, count: int = 1) -> list[Signal
         return await feeds.append(connection, events)
 
 
+async def top(database: Database, feed: str) -> int:
+    """Offset of the newest event."""
+    return (await feeds.tops(database, [feed]))[1].get(feed, 0)
+
+
 def reader(database: Database, feed: str) -> Callable[[], Awaitable[tuple[int, list[str]]]]:
     """A snapshot whose state is the marks of all events so far, read in one statement with its offset."""
 

@@ -20,7 +20,7 @@ from subscriptions.feeds import CITY, QUEUE, RIDER_LOCATION, Cursor, Event, NewE
 from subscriptions.tail import FeedTails
 from subscriptions.updates import ResetReason, Update, UpdateKind
 from tests.engines import PostgresServer, Reaper
-from tests.realtime.log import NEVER, PATIENCE, append, new_feed, open_tails, reader, take, until
+from tests.realtime.log import NEVER, PATIENCE, append, new_feed, open_tails, reader, take, top, until
 from tests.support import NOON
 
 SOON = timedelta(milliseconds=30)
@@ -114,7 +114,7 @@ async def test_concurrent_writers_lost_signals_and_followers_that_come_and_go(
 
         followers += [Follower(database, tails, name, rng) for name in names]
         await asyncio.gather(*(write() for _ in range(4)))
-        tops = await feeds.tops(database, names)
+        _, tops = await feeds.tops(database, names)
         for follower in followers:
             follower.pace.set()
         await until(lambda: all(f.task.done() or f.offset == tops[f.feed] for f in followers))
@@ -150,7 +150,7 @@ async def test_event_between_attaching_and_snapshot(database_url: str) -> None:
     feed = new_feed()
     async with open_tails(database_url) as (database, tails):
         for before in (True, False):
-            start = (await feeds.top(database, feed)) + 1
+            start = (await top(database, feed)) + 1
             read = reader(database, feed)
 
             async def snapshot(before: bool = before, read: Any = read) -> Any:
@@ -227,9 +227,8 @@ async def test_cursors_that_cannot_be_resumed_from(database_url: str) -> None:
         assert await reset(f"{epoch}.3.{tag}") is ResetReason.LOG_TRUNCATED
         assert await reset(f"{epoch}.4.{tag}") is None
         await database.execute("DELETE FROM feed_event WHERE feed = $1", feed)
-        top = await feeds.top(database, feed)
-        dropped = top
-        assert await reset(f"{epoch}.{top - 1:x}.{tag}") is ResetReason.LOG_TRUNCATED
+        dropped = await top(database, feed)
+        assert await reset(f"{epoch}.{dropped - 1:x}.{tag}") is ResetReason.LOG_TRUNCATED
 
 
 async def test_log_truncated_and_replaced_under_a_follower(database_url: str) -> None:
@@ -252,6 +251,12 @@ async def test_log_truncated_and_replaced_under_a_follower(database_url: str) ->
         assert update.cursor.startswith("restored.")
         tails.deliver(await append(database, feed))
         assert (await take(updates))[0].value.offset == 5
+
+        # Also on a quiet feed, where nothing but the check of the heads can notice it.
+        await database.execute("UPDATE feed_epoch SET epoch = 'another'")
+        tails.deliver(None)
+        [update] = await take(updates)
+        assert update.reset is not None and update.reset.reason is ResetReason.EPOCH_CHANGED
 
         # A backup that is older than what was delivered, under the same epoch.
         await database.execute("DELETE FROM feed_event WHERE feed = $1", feed)
@@ -362,7 +367,7 @@ async def test_database_outage_is_only_a_delay(reaper: Reaper) -> None:
                 await asyncio.to_thread(server.embedded.stop)
                 tails.deliver(signals)
                 with pytest.raises(UNAVAILABLE):
-                    await feeds.top(database, feed)
+                    await top(database, feed)
                 assert not any(task.done() for task in following)
                 await asyncio.to_thread(server.embedded.start)
                 [[event], [state]] = await asyncio.gather(*following)
