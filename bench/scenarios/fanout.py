@@ -1,0 +1,93 @@
+"""What a delivery costs: one feed with many viewers, and many feeds with one viewer each."""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import ExitStack
+
+from bench.streams import NODE, OURS, STRAWBERRY, Flow, Sockets, Stage, Target, saturate
+from bench.support import number
+
+WIDE = (500, 2000)
+NARROW = (500,)
+WIDE_FLAT = (100, 500, 2000, 5000)
+NARROW_FLAT = (1, 500, 2000)
+BATCH = 250
+"""Deliveries, at least, that one transaction of the publisher causes."""
+
+
+def batch_of(viewers: int) -> int:
+    return max(1, BATCH // viewers)
+
+
+class Shape:
+    """So many feeds, so many viewers of each."""
+
+    def __init__(self, feeds: int, viewers: int) -> None:
+        self.feeds, self.viewers = feeds, viewers
+
+    @property
+    def name(self) -> str:
+        many = f"{self.viewers:,} viewers of one order"
+        return many if self.feeds == 1 and self.viewers > 1 else f"{self.feeds:,} orders, one viewer each"
+
+
+async def measure(stage: Stage, targets: list[Target], shape: Shape) -> dict[str, Flow]:
+    """The median round of each target."""
+    found: dict[str, list[Flow]] = {target.name: [] for target in targets}
+    with ExitStack() as stack:
+        open_sockets: dict[str, Sockets] = {}
+        for target in targets:
+            sockets = open_sockets[target.name] = stack.enter_context(Sockets(stage.folder))
+            await sockets.open(target, shape.feeds * shape.viewers, shape.feeds)
+        batch = batch_of(shape.viewers)
+        for target in targets:
+            await saturate(target, open_sockets[target.name], shape.viewers, shape.feeds, batch, 0.5)
+        for _ in range(stage.rounds):
+            for target in targets:
+                sockets = open_sockets[target.name]
+                flow = await saturate(target, sockets, shape.viewers, shape.feeds, batch, stage.seconds)
+                found[target.name].append(flow)
+    return {name: sorted(flows, key=lambda flow: flow.micros)[len(flows) // 2] for name, flows in found.items()}
+
+
+async def run(stage: Stage) -> None:
+    targets = stage.targets()
+    ours = targets[0]
+    results: dict[tuple[str, str], Flow] = {}
+    compared = {(1, n) for n in WIDE} | {(n, 1) for n in NARROW}
+    shapes = [Shape(1, n) for n in WIDE_FLAT] + [Shape(n, 1) for n in NARROW_FLAT]
+    for shape in shapes:
+        who = targets if (shape.feeds, shape.viewers) in compared else [ours]
+        for name, flow in (await measure(stage, who, shape)).items():
+            results[shape.name, name] = flow
+    stage.report.heading("Deliveries: µs of the server's CPU for each, and what that makes per core and second")
+    rows: list[list[str]] = []
+    for shape in shapes:
+        base = results[shape.name, OURS].micros
+        for target in targets:
+            flow = results.get((shape.name, target.name))
+            if flow is not None:
+                seen = flow.deliveries / flow.seconds
+                rows.append(
+                    [shape.name, target.name, number(flow.micros), number(1e6 / flow.micros),
+                     f"{flow.micros / base:.1f}×", number(seen)]
+                )  # fmt: skip
+    stage.report.table(["", "server", "CPU µs", "per core and second", f"cost to {OURS}", "seen per second"], rows)
+    _judge(stage, results, shapes)
+
+
+def _judge(stage: Stage, results: dict[tuple[str, str], Flow], shapes: list[Shape]) -> None:
+    report = stage.report
+    for shape, wanted in ((Shape(1, 500), 80_000), (Shape(500, 1), 30_000)):
+        rate = 1e6 / results[shape.name, OURS].micros
+        report.target(shape.name, f"≥ {wanted:,} deliveries/s per core", f"{rate:,.0f}", rate >= wanted)
+        for peer in (STRAWBERRY, NODE):
+            if (shape.name, peer) in results:
+                ratio = results[shape.name, peer].micros / results[shape.name, OURS].micros
+                report.target(f"{shape.name}, against {peer}", "ahead", f"{ratio:.1f}×", ratio > 1)
+    for what, some in (("viewers", shapes[: len(WIDE_FLAT)]), ("orders", shapes[len(WIDE_FLAT) :])):
+        costs = [results[shape.name, OURS].micros for shape in some]
+        middle = statistics.mean((min(costs), max(costs)))
+        spread = (max(costs) - min(costs)) / 2 / middle
+        report.target(f"cost flat over {what}", "±25 %", f"±{spread:.0%}", spread <= 0.25)
