@@ -25,6 +25,7 @@ from auth.authenticate import Authenticator
 from auth.keys import SigningKeys
 from auth.principals import Principal
 from clients import sandbox_payments, sandbox_sms
+from clients.latest import RedisLatest
 from clients.payments import NotificationInvalid, PaymentProvider
 from clients.sms import SandboxSms, SmsSender
 from clients.unconfigured import NoPayments, NoSms
@@ -42,6 +43,7 @@ from models.database import Database, migrate
 from resolvers.context import Context
 from schema.build import full_schema
 from services import access, devices, payments, seed
+from services.delivery.locations import Locations
 from services.jobs import JobRunner
 from services.runtime import Runtime
 from subscriptions.feeds import Signal
@@ -51,6 +53,8 @@ from subscriptions.websocket import GraphQLSockets
 
 WEB: Final = Path(__file__).with_name("web")
 MAX_NOTIFICATION: Final = 100_000
+POSITIONS: Final = "hutong:positions"
+POSITIONS_KEPT: Final = timedelta(days=1)
 OPERATIONS_REFRESH: Final = timedelta(seconds=15)
 
 log = logs.get(__name__)
@@ -82,12 +86,13 @@ async def database_url(settings: Settings) -> AsyncGenerator[str]:
         await asyncio.to_thread(server.stop)
 
 
-def receiver(tails: FeedTails) -> Callable[[Sequence[Signal] | None], None]:
+def receiver(tails: FeedTails, locations: Locations) -> Callable[[Sequence[Signal] | None], None]:
     """What takes the signals of all processes."""
 
     def take(signals: Sequence[Signal] | None) -> None:
         # Who lost a right is known before what the right allowed to see.
         access.hear(signals)
+        locations.deliver(signals)
         tails.deliver(signals)
 
     return take
@@ -109,8 +114,12 @@ async def open_runtime(settings: Settings, tails: bool = False) -> AsyncGenerato
         signals = BroadcastSignals(settings.redis_url)
         clock = make_clock(settings)
         following = FeedTails(database, clock, settings.feed_head_check) if tails else None
-        await signals.start(receiver(following) if following else None)
+        shared = RedisLatest(settings.redis_url, POSITIONS, POSITIONS_KEPT) if settings.redis_url else None
+        locations = Locations(settings, database, clock, signals, shared)
+        await signals.start(receiver(following, locations) if following else None)
         stack.push_async_callback(signals.close)
+        await locations.start()
+        stack.push_async_callback(locations.close)
         if following is not None:
             await following.start()
             stack.push_async_callback(following.close)
@@ -120,7 +129,7 @@ async def open_runtime(settings: Settings, tails: bool = False) -> AsyncGenerato
             provider = sandbox_payments.SandboxPayments(settings, keys.derive("sandbox payments"))
             await provider.start(url, settings.public_url or f"http://{settings.host}:{settings.port}")
             stack.push_async_callback(provider.stop)
-        yield Runtime(settings, database, clock, uuid7, signals, sms, provider, keys), following
+        yield Runtime(settings, database, clock, uuid7, signals, sms, provider, keys, locations), following
 
 
 @dataclass

@@ -95,6 +95,23 @@ class Settings(BaseSettings):
     rider_speed_m_per_min: float = Field(320, gt=0, description="Riding speed that ETAs assume, metres per minute.")
     handling_minutes: float = Field(2, ge=0, description="Minutes a rider spends at each door.")
 
+    # riders' positions
+    location_write_interval: timedelta = Field(
+        timedelta(seconds=5),
+        gt=timedelta(0),
+        description="How often, in domain time, riders' last positions and tracks are written to the database: "
+        "the most that a killed process loses of them.",
+    )
+    location_stale_after: timedelta = Field(
+        timedelta(seconds=60), description="A position older than this is marked as stale."
+    )
+    track_interval: timedelta = Field(
+        timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        description="The track of a delivery keeps one point per interval.",
+    )
+    track_retention: timedelta = Field(timedelta(days=30), description="How long tracks of deliveries are kept.")
+
     # clock and work
     clock_speed: float = Field(1.0, gt=0, description="Domain seconds per real second; 1 outside demos.")
     clock_origin: datetime | None = Field(

@@ -75,16 +75,19 @@ class Delivery(Model):
         indexes = [Index(fields=("rider_id",))]
 
 
-class LocationFix(Model):
-    """A sample of a rider's track while on a delivery."""
+class TrackPoint(Model):
+    """A sample of a rider's track while on a delivery: of each ``slot`` of time the first fix that was recorded in it,
+    in whatever order they came."""
 
-    id = fields.UUIDField(primary_key=True, default=uuid7)
+    id = fields.BigIntField(primary_key=True)
+    delivery_id = fields.UUIDField()
     rider_id = fields.UUIDField()
-    delivery_id = fields.UUIDField(null=True)
+    slot = fields.DatetimeField()
+    recorded_at = fields.DatetimeField()
     latitude = fields.FloatField()
     longitude = fields.FloatField()
-    recorded_at = fields.DatetimeField()
+    accuracy_m = fields.FloatField(null=True)
 
     class Meta(Model.Meta):
-        table = "location_fix"
-        indexes = [Index(fields=("rider_id", "recorded_at"))]
+        table = "track_point"
+        unique_together = (("delivery_id", "rider_id", "slot"),)

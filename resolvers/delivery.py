@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -13,20 +13,24 @@ from uuid import UUID
 from core import ids
 from core.geo import Point
 from core.phones import masked
-from models.delivery import LIVE_WITH_RIDER, DeliveryState
+from models.delivery import DeliveryState
 from resolvers import ordering
 from resolvers.base import Page, action, key, make_page, page_size
 from resolvers.context import Context, Info, batched
 from resolvers.feeds import admit, follow, poll
-from services.delivery import reading, riders, tasks
-from services.delivery.reading import Position, RiderRecord
-from services.delivery.riders import Fix, LocationReport
+from services.delivery import nearby, reading, riders, tasks, tracks
+from services.delivery.fixes import Fix, LocationReport, Position, instant_of, position_from_json, version_of
+from services.delivery.nearby import NearbyRider, RiderSupply
+from services.delivery.reading import RiderRecord
+from services.delivery.tracks import TrackPoint
 from services.errors import AccessEnded, EndReason, InvalidInput, NotFound
-from services.feeds import RIDER_OF_ORDER, TASKS, order_in
+from services.feeds import RIDER_OF_ORDER, TASKS
 from services.ordering import reading as orders
 from services.ordering.records import DeliveryRecord, OrderRecord
-from subscriptions.feeds import ORDER, RIDER_LOCATION, Event
+from subscriptions.feeds import ORDER, RIDER_LOCATION
+from subscriptions.gate import Gate, gated
 from subscriptions.paging import FeedPage
+from subscriptions.reader import patiently
 from subscriptions.updates import Update, UpdateKind
 
 
@@ -52,9 +56,9 @@ async def _load_riders(context: Context, keys: list[UUID]) -> list[RiderRecord |
     return [found.get(k) for k in keys]
 
 
-async def _load_positions(context: Context, keys: list[UUID]) -> list[Position | Exception | None]:
-    riders = await context.loader(_load_riders).load_many(keys)
-    return [rider.position if isinstance(rider, RiderRecord) else rider for rider in riders]
+async def _load_visible_positions(context: Context, keys: list[UUID]) -> list[Position | None]:
+    found = await reading.visible_positions(context.runtime, keys)
+    return [found.get(k) for k in keys]
 
 
 def _rider_on_the_job(delivery: DeliveryRecord) -> UUID | None:
@@ -63,14 +67,45 @@ def _rider_on_the_job(delivery: DeliveryRecord) -> UUID | None:
 
 rider_of = batched(_load_riders, _rider_on_the_job)
 offered_rider = batched(_load_riders, attrgetter("rider_id"))
-location_of = batched(_load_positions, lambda delivery: delivery.rider_id if delivery.is_live else None)
-"""Only while the delivery is live: before and after, where a rider is concerns nobody."""
+location_of = batched(_load_visible_positions, lambda delivery: delivery.id if delivery.is_live else None)
+"""Only while the delivery is under way, whatever the record says: it may be of an earlier moment."""
 
 
 def offer_of(root: DeliveryRecord) -> Offer | None:
     if root.state is not DeliveryState.OFFERED or root.rider_id is None or root.offer_expires_at is None:
         return None
     return Offer(root.rider_id, root.offer_expires_at)
+
+
+def age_of(root: Position, info: Info) -> int:
+    """A phone's clock may be ahead of ours."""
+    return max(round((info.context.runtime.clock.now() - root.recorded_at).total_seconds()), 0)
+
+
+def is_stale(root: Position, info: Info) -> bool:
+    runtime = info.context.runtime
+    return runtime.clock.now() - root.recorded_at > runtime.settings.location_stale_after
+
+
+async def track_of(root: DeliveryRecord, info: Info, first: int, after: str | None = None) -> Page[TrackPoint]:
+    """The way of a delivery for its rider and the admins of the city. Raises NotFound."""
+    principal = info.context.principal
+    if not (principal.administers(root.city_id) or (root.rider_id is not None and principal.rider_id == root.rider_id)):
+        raise NotFound(resource="Delivery")
+    if after is not None and not (after.isdecimal() and len(after) <= 18):
+        raise InvalidInput(field="after", reason="is not a cursor of this list")
+    since = None if after is None else instant_of(int(after))
+    points = await tracks.track(info.context.runtime, root.id, page_size(first) + 1, since)
+    return make_page(points, first, lambda point: str(version_of(point.recorded_at)), after=after)
+
+
+async def _load_supplies(context: Context, keys: list[UUID]) -> list[RiderSupply]:
+    found = await nearby.supply_at_stores(context.runtime, keys)
+    return [found[k] for k in keys]
+
+
+rider_supply = batched(_load_supplies, attrgetter("id"))
+"""Of anything with a store's key as ``id``."""
 
 
 def phone_of(root: RiderRecord, info: Info) -> str:
@@ -82,8 +117,13 @@ def phone_of(root: RiderRecord, info: Info) -> str:
 
 
 def own_location(root: RiderRecord, info: Info) -> Point | None:
+    position = own_position(root, info)
+    return None if position is None else position.location
+
+
+def own_position(root: RiderRecord, info: Info) -> Position | None:
     principal = info.context.principal
-    return root.location if principal.rider_id == root.id or principal.administers(root.city_id) else None
+    return root.position if principal.rider_id == root.id or principal.administers(root.city_id) else None
 
 
 async def _load_tasks(context: Context, keys: list[tuple[UUID, UUID, UUID]]) -> list[DeliveryRecord | Exception | None]:
@@ -128,6 +168,16 @@ async def city_riders(root: Any, info: Info, online_only: bool, first: int, afte
     after_key = None if after is None else key("Rider", after)
     rows = await reading.riders_of_city(info.context.runtime, root.id, online_only, page_size(first) + 1, after_key)
     return make_page(rows, first, lambda row: ids.encode("Rider", row.id), after=after)
+
+
+async def riders_near(
+    root: Any, info: Info, location: Point, radius_metres: int, free_only: bool, first: int
+) -> list[NearbyRider]:
+    """Riders of a city around a place, for its admins. Raises NotFound, InvalidInput."""
+    context = info.context
+    return await nearby.riders_near(
+        context.runtime, context.principal, root.id, location, radius_metres, free_only, page_size(first)
+    )
 
 
 # actions
@@ -203,92 +253,52 @@ def _own_key(context: Context) -> UUID:
 async def rider_location(context: Context, order: str, min_interval_ms: int) -> AsyncIterator[Update[Sighting]]:
     """Positions of the order's rider from assignment to the end of the delivery.
 
-    Raises NotFound and InvalidInput at first, AccessEnded when the delivery ends.
+    Only the newest counts. Nothing is shown from the moment that the order is known to have changed until it has been
+    read who rides now. Raises NotFound and InvalidInput at first, AccessEnded when the delivery ends.
     """
     if not 0 <= min_interval_ms <= 60_000:
         raise InvalidInput(field="minIntervalMs", reason="must be 0 to 60000")
-    admission = await admit(context, RIDER_OF_ORDER, order)
-    found = await orders.get(context.runtime, context.principal, admission.key)
-    live = _LiveLocation(context, found, timedelta(milliseconds=min_interval_ms))
-    try:
-        async for update in live.updates():
-            yield update
-    finally:
-        await live.stop()
-
-
-class _LiveLocation:
-    """Merges an order's feed (who rides, until when) with the positions of its rider."""
-
-    def __init__(self, context: Context, order: OrderRecord, min_interval: timedelta) -> None:
-        self._context = context
-        self._order = order
-        self._min_interval = min_interval
-        self._latest: asyncio.Queue[Update[Sighting] | BaseException] = asyncio.Queue(maxsize=1)
-        self._rider_id: UUID | None = None
-        self._positions: asyncio.Task[None] | None = None
-        self._orders = asyncio.create_task(self._guarded(self._follow_order()))
-
-    async def updates(self) -> AsyncIterator[Update[Sighting]]:
+    order_id = (await admit(context, RIDER_OF_ORDER, order)).key
+    loop = asyncio.get_running_loop()
+    read_order = patiently(lambda: orders.snapshot(context.runtime, order_id))
+    rider: UUID | None = None
+    eta: datetime | None = None
+    shown: Position | None = None
+    earliest = 0.0
+    with gated(context.tails, RIDER_LOCATION.of(order_id), ORDER.of(order_id)) as gate:
         while True:
-            update = await self._latest.get()
-            if isinstance(update, BaseException):
-                raise update
-            yield update
+            await gate.wait(earliest)
+            if gate.moved:
+                gate.moved = False
+                gate.position, found = await read_order()
+                if found.closed_at or found.delivered_at or found.completed_at:
+                    raise AccessEnded(reason=EndReason.DELIVERY_ENDED)
+                delivery, eta = found.delivery, found.eta
+                now = delivery.rider_id if delivery is not None and delivery.is_live else None
+                if now != rider:
+                    rider, shown, gate.suspect = now, None, True
+                continue
+            position = await _next_position(context, gate, rider)
+            if position is None or (shown is not None and position.recorded_at <= shown.recorded_at):
+                continue
+            # The newest position is all there is: the cursor only tells two of them apart.
+            cursor = f"at.{version_of(position.recorded_at):x}"
+            kind = UpdateKind.SNAPSHOT if shown is None else UpdateKind.EVENT
+            shown, earliest = position, loop.time() + min_interval_ms / 1000
+            yield Update(cursor, kind, None, position.recorded_at, None, Sighting(position, eta))
 
-    async def stop(self) -> None:
-        running = [task for task in (self._orders, self._positions) if task is not None]
-        for one in running:
-            one.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            self._replace(error)
-
-    def _replace(self, update: Update[Sighting] | BaseException) -> None:
-        """Latest wins: what the reader has not taken yet is replaced."""
-        if self._latest.full():
-            self._latest.get_nowait()
-        self._latest.put_nowait(update)
-
-    async def _follow_order(self) -> None:
-        async def snapshot() -> tuple[int, OrderRecord]:
-            return await orders.snapshot(self._context.runtime, self._order.id)
-
-        async for update in self._context.tails.follow(ORDER.of(self._order.id), None, snapshot):
-            value = update.value
-            self._order = order_in(value) if isinstance(value, Event) else value
-            delivery = self._order.delivery
-            if self._order.closed_at or self._order.delivered_at or self._order.completed_at:
-                raise AccessEnded(reason=EndReason.DELIVERY_ENDED)
-            rider_id = delivery.rider_id if delivery is not None and delivery.state in LIVE_WITH_RIDER else None
-            if rider_id != self._rider_id:
-                await self._switch(rider_id)
-
-    async def _switch(self, rider_id: UUID | None) -> None:
-        self._rider_id = rider_id
-        if self._positions is not None:
-            self._positions.cancel()
-            self._positions = None
-        if rider_id is not None:
-            self._positions = asyncio.create_task(self._guarded(self._follow_rider(rider_id)))
-
-    async def _follow_rider(self, rider_id: UUID) -> None:
-        # Attached before the row is read: a position reported in between is not missed.
-        values = self._context.tails.follow_values(RIDER_LOCATION.of(rider_id), self._min_interval)
-        rider = (await reading.riders_by_ids(self._context.runtime, [rider_id])).get(rider_id)
-        if rider is not None and rider.position is not None:
-            self._replace(self._update(rider.position, UpdateKind.SNAPSHOT))
-        async for value in values:
-            self._replace(self._update(riders.position_from_json(value), UpdateKind.EVENT))
-
-    def _update(self, position: Position, kind: UpdateKind) -> Update[Sighting]:
-        # The newest position is all there is: the cursor only tells two of them apart.
-        cursor = f"at.{round(position.recorded_at.timestamp() * 1000):x}"
-        return Update(cursor, kind, None, position.recorded_at, None, Sighting(position, self._order.eta))
+async def _next_position(context: Context, gate: Gate, rider: UUID | None) -> Position | None:
+    """The signalled position, if it is of that rider; the stored one when signals cannot be relied on."""
+    value, gate.value = gate.value, None
+    if rider is None:
+        gate.suspect = False
+        return None
+    if not gate.suspect:
+        return None if value is None or value["rider"] != str(rider) else position_from_json(value)
+    gate.suspect = False
+    riders_now = await patiently(lambda: reading.riders_by_ids(context.runtime, [rider]))()
+    return riders_now[rider].position if rider in riders_now else None
 
 
 async def load_rider(context: Context, rider_id: UUID) -> RiderRecord | None:

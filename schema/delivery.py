@@ -16,6 +16,7 @@ from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnused
 from schema.base import (
     A,
     C,
+    Connection,
     FeedPage,
     GeoPoint,
     GeoPointInput,
@@ -34,9 +35,12 @@ from schema.base import (
     subscription,
 )  # fmt: skip
 from services import errors
-from services.delivery.reading import Position, RiderRecord
-from services.delivery.riders import Fix
-from services.delivery.riders import LocationReport as LocationReportRecord
+from services.delivery import nearby
+from services.delivery.fixes import Fix, FixProblem, Position
+from services.delivery.fixes import ImplausibleFix as ImplausibleFixRecord
+from services.delivery.fixes import LocationReport as LocationReportRecord
+from services.delivery.reading import RiderRecord
+from services.delivery.tracks import TrackPoint as TrackPointRecord
 from services.ordering.records import DeliveryRecord
 from subscriptions.updates import FeedReset as FeedResetRecord
 from subscriptions.updates import ResetReason, UpdateKind
@@ -62,6 +66,16 @@ class RiderLocation:
     accuracy_metres: float | None
     heading: float | None = strawberry.field(description="Degrees clockwise from north.")
     speed: float | None = strawberry.field(description="Metres per second.")
+    age_seconds: int = computed(resolvers.age_of, description="When it was sent; `recordedAt` says it at any time.")
+    is_stale: bool = computed(resolvers.is_stale, description="Too old to be taken for where the rider is.")
+
+
+@exposes(TrackPointRecord, views={R, A})
+@strawberry.type(description="Where the rider of a delivery was.")
+class TrackPoint:
+    location: GeoPoint
+    recorded_at: datetime
+    accuracy_metres: float | None
 
 
 @exposes(RiderRecord, views=ANYONE)
@@ -73,6 +87,7 @@ class Rider(Node):
     online: bool
     location: GeoPoint | None = computed(resolvers.own_location, R, A)
     located_at: datetime | None = strawberry.field(metadata=only(R, A))
+    position: RiderLocation | None = computed(resolvers.own_position, R, A)
     current_task: Annotated[Delivery, strawberry.lazy("schema.delivery")] | None = computed(
         resolvers.current_task, R, A, description="What the rider is offered or carries out."
     )
@@ -114,14 +129,31 @@ class Delivery(Node):
     rider_location: RiderLocation | None = computed(
         resolvers.location_of, description="Only while a rider is on the job."
     )
+    track: Connection[TrackPoint] = computed(resolvers.track_of, R, A, description="Oldest first; kept for a while.")
+
+
+@exposes(nearby.NearbyRider, views={A})
+@strawberry.type
+class NearbyRider:
+    rider: Rider
+    distance_metres: int
+
+
+@exposes(ImplausibleFixRecord, views={R})
+@strawberry.type(description="A fix that was not believed.")
+class ImplausibleFix:
+    index: int
+    problem: FixProblem
 
 
 @exposes(LocationReportRecord, views={R})
 @strawberry.type
 class LocationReport:
     accepted: int
-    ignored: int = strawberry.field(description="Fixes that were known, or older than the last position.")
+    ignored: int = strawberry.field(description="Fixes that were known, older than the last position, or implausible.")
+    implausible: list[ImplausibleFix]
     last: RiderLocation | None
+    received_at: datetime = strawberry.field(description="By the server's clock: correct the phone's by it.")
 
 
 @strawberry.input
@@ -219,7 +251,7 @@ class DeliveryMutation:
 
     @mutation(result("ReportLocationResult", LocationReport, errors.LocationRejected, errors.RiderOffline), R)
     async def report_location(self, info: Info, fixes: list[LocationFixInput]) -> object:
-        """Tell 1–100 positions, in any order; repeated and stale ones are ignored."""
+        """Tell 1–100 positions, in any order and as often as needed: the newest by `recordedAt` counts."""
         return await resolvers.report_location(info.context, [fix.to_fix() for fix in fixes])
 
     @mutation(result("AcceptOfferResult", Delivery, errors.OfferExpired, *TASK_ERRORS), R)

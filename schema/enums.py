@@ -24,6 +24,8 @@ from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import PaymentState
 from models.queueing import QueueAction, QueueTicketState
 from schema.base import declare_errors
+from services.delivery.fixes import FixProblem
+from services.delivery.nearby import RiderSupply
 from services.errors import EndReason
 from subscriptions.updates import ResetReason, UpdateKind
 
@@ -36,6 +38,8 @@ for enum in (
     OrderAction,
     PaymentState,
     DeliveryState,
+    FixProblem,
+    RiderSupply,
     QueueTicketState,
     QueueAction,
     DeviceCapability,

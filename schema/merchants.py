@@ -36,10 +36,11 @@ from schema.base import (
     result,
 )  # fmt: skip
 from services import merchants
+from services.delivery.nearby import RiderSupply
 
 if TYPE_CHECKING:
     from schema.catalog import Category
-    from schema.delivery import Rider
+    from schema.delivery import NearbyRider, Rider
     from schema.devices import Device
     from schema.identity import Grant
     from schema.insight import CityOverview
@@ -66,6 +67,13 @@ class City(Node):
     async def riders(self, info: Info, first: int, online_only: bool = False, after: str | None = None) -> object:
         """Riders of the city, for its admins."""
         return await delivery.city_riders(self, info, online_only, first, after)
+
+    @query(list[Annotated["NearbyRider", strawberry.lazy("schema.delivery")]], A)
+    async def riders_near(
+        self, info: Info, location: GeoPointInput, first: int, radius_metres: int = 3000, free_only: bool = False
+    ) -> object:
+        """Online riders within the radius, the nearest first, for the city's admins."""
+        return await delivery.riders_near(self, info, location.to_point(), radius_metres, free_only, first)
 
     @query(Connection[OrderType], A)
     async def orders(
@@ -136,6 +144,9 @@ class Store(Node):
     tables: list[DiningTable] = computed(resolvers.tables_of)
     queue: Annotated[QueueBoard, strawberry.lazy("schema.queueing")] = computed(queueing.board_of, C, M, A, D)
     services: list[FulfilmentMode] = computed(resolvers.services_of)
+    rider_supply: RiderSupply = computed(
+        delivery.rider_supply, C, M, A, description="How many riders near the store could take a delivery now."
+    )
 
     @query(Connection[OrderType], M, A)
     async def orders(

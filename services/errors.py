@@ -269,10 +269,12 @@ class RiderBusy(BusinessError):
 
 @dataclass(eq=False)
 class LocationRejected(BusinessError):
-    """``index`` of the first bad fix of the batch; nothing of the batch was taken."""
+    """``index`` of the first bad fix of the batch; nothing of the batch was taken. ``received_at`` is our clock's time,
+    by which a phone with a wrong clock can correct its fixes."""
 
     index: int
     reason: str
+    received_at: datetime
     messages: ClassVar[dict[str, str]] = {
         "en": "Fix {index}: {reason}.",
         "zh-CN": "第 {index} 个定位点无效：{reason}。",

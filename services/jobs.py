@@ -23,7 +23,7 @@ from prometheus_client import Counter
 
 from core import logs
 from services import devices, payments, queueing
-from services.delivery import dispatch
+from services.delivery import dispatch, tracks
 from services.ordering import actions as ordering
 from services.runtime import Runtime
 from subscriptions import feeds
@@ -118,6 +118,7 @@ class JobRunner:
         for name, handler in self._jobs.items():
             queue.entrypoint(name, on_failure="hold", executor_factory=self._executor)(self._entrypoint(name, handler))
         queue.schedule("feeds.forget", RETENTION_SCHEDULE)(self._forget_events)
+        queue.schedule("tracks.forget", RETENTION_SCHEDULE)(self._forget_tracks)
         queue.schedule("dispatch.sweep", SWEEP_SCHEDULE)(self._sweep)
         running = asyncio.create_task(
             queue.run(batch_size=CONCURRENCY // 2, max_concurrent_tasks=CONCURRENCY, shutdown_on_listener_failure=True)
@@ -166,3 +167,6 @@ class JobRunner:
         cutoff = self._runtime.clock.now() - self._runtime.settings.feed_retention
         dropped = await feeds.forget_before(self._runtime.database, cutoff)
         log.info("feeds.forgotten", events=dropped)
+
+    async def _forget_tracks(self, schedule: Schedule) -> None:
+        log.info("tracks.forgotten", points=await tracks.forget(self._runtime))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from auth.keys import SigningKeys
 from clients.payments import PaymentProvider
@@ -14,6 +14,9 @@ from core.ids import IdGenerator
 from core.settings import Settings
 from models.database import Database
 from subscriptions.feeds import Signal
+
+if TYPE_CHECKING:
+    from services.delivery.locations import Locations
 
 
 class Signals(Protocol):
@@ -34,3 +37,4 @@ class Runtime:
     sms: SmsSender
     payments: PaymentProvider
     keys: SigningKeys
+    locations: Locations

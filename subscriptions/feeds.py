@@ -79,7 +79,7 @@ QUEUE: Final = FeedKind(
 )  # fmt: skip
 """The queue of one store."""
 RIDER_LOCATION: Final = FeedKind("location", Policy.LATEST, False)
-"""Where the rider is, keyed by rider."""
+"""Where the rider of an order is, keyed by order."""
 CITY: Final = FeedKind("city", Policy.COALESCED, False)
 """Live figures and map of a city."""
 ACCESS: Final = FeedKind("access", Policy.LATEST, False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeVar
 
 from core import logs
-from models.database import Database
+from models.database import UNAVAILABLE, Database
 from subscriptions import feeds
 from subscriptions.feeds import Page
+
+T = TypeVar("T")
 
 log = logs.get(__name__)
 
@@ -78,3 +80,18 @@ def backoff() -> Iterator[float]:
     while True:
         yield delay * random.uniform(0.5, 1)
         delay = min(delay * 2, _LONGEST_DELAY)
+
+
+def patiently(read: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """``read``, tried again while the database is away."""
+
+    async def tried() -> T:
+        for delay in backoff():
+            try:
+                return await read()
+            except UNAVAILABLE as error:
+                log.warning("feeds.unreadable", error=repr(error), retry_in=delay)
+                await asyncio.sleep(delay)
+        raise AssertionError
+
+    return tried

@@ -24,10 +24,10 @@ from typing import Any, Final, TypeVar, cast
 
 from core import logs
 from core.clock import Clock
-from models.database import UNAVAILABLE, Database
+from models.database import Database
 from subscriptions import feeds
 from subscriptions.feeds import Cursor, Event, Page, Signal, kind_of
-from subscriptions.reader import LogReader, backoff
+from subscriptions.reader import LogReader, backoff, patiently
 from subscriptions.updates import FeedReset, ResetReason, Update, UpdateKind
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ NO_EVENTS: Final = 2**62
 """An offset above all others: asking for what follows it tells top and epoch only."""
 
 
-class _Watcher:
+class Watcher:
     """One subscription of one feed."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class _Watcher:
         """Signals that nothing else can replace may have been lost."""
 
 
-class EventWatcher(_Watcher):
+class EventWatcher(Watcher):
     """Wants every event. ``position`` is the offset of the last one it took, None before its snapshot.
 
     ``verified``: the log is known to have what follows ``position``.
@@ -94,7 +94,7 @@ class EventWatcher(_Watcher):
         return True
 
 
-class _StateWatcher(_Watcher):
+class _StateWatcher(Watcher):
     """Wants to know that the state is no longer the one at ``position``."""
 
     def __init__(self, logged: bool) -> None:
@@ -111,7 +111,7 @@ class _StateWatcher(_Watcher):
             self.woken.set()
 
 
-class _ValueWatcher(_Watcher):
+class _ValueWatcher(Watcher):
     """Wants the newest value."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class _Tail:
     def __init__(self, name: str, ask: Callable[[str, int, Callable[[Page], None]], None]) -> None:
         self.name = name
         self.logged = kind_of(name).logged
-        self.watchers: set[_Watcher] = set()
+        self.watchers: set[Watcher] = set()
         self.live: set[EventWatcher] = set()
         self.target = 0
         self.position = 0
@@ -291,7 +291,7 @@ class FeedTails:
                     watcher.position, watcher.verified = offset, True
                     tail.signal(Signal(feed, offset))
                     yield self.snapshot_update(feed, epoch, offset, value, reset)
-                    reset, read_snapshot = None, self._patiently(snapshot)
+                    reset, read_snapshot = None, patiently(snapshot)
                 if tail.join(watcher):
                     while watcher.live:
                         if watcher.queue:
@@ -312,7 +312,7 @@ class FeedTails:
                     reset, watcher.position = FeedReset(reason), None
                     continue
                 watcher.verified = True
-                read_snapshot = self._patiently(snapshot)
+                read_snapshot = patiently(snapshot)
                 tail.settle(page.top, signals)
                 for event in page.events:
                     watcher.position = event.offset
@@ -369,7 +369,7 @@ class FeedTails:
                     epoch, reset = self._epoch, FeedReset(ResetReason.EPOCH_CHANGED)
                 watcher.woken.clear()
                 offset, value = await read_snapshot()
-                read_snapshot = self._patiently(snapshot)
+                read_snapshot = patiently(snapshot)
                 watcher.position = offset
                 tail.signal(Signal(feed, offset))
                 if logged and epoch == self._epoch and tail.target <= offset:
@@ -387,21 +387,21 @@ class FeedTails:
         return Values(self, feed, min_interval.total_seconds())
 
     @contextmanager
-    def _attached(self, feed: str, watcher: _Watcher) -> Generator[_Tail]:
+    def _attached(self, feed: str, watcher: Watcher) -> Generator[_Tail]:
         tail = self.attach(feed, watcher)
         try:
             yield tail
         finally:
             self.detach(tail, watcher)
 
-    def attach(self, feed: str, watcher: _Watcher) -> _Tail:
+    def attach(self, feed: str, watcher: Watcher) -> _Tail:
         tail = self._tails.get(feed)
         if tail is None:
             tail = self._tails[feed] = _Tail(feed, self._reader.ask)
         tail.watchers.add(watcher)
         return tail
 
-    def detach(self, tail: _Tail, watcher: _Watcher) -> None:
+    def detach(self, tail: _Tail, watcher: Watcher) -> None:
         tail.watchers.discard(watcher)
         if isinstance(watcher, EventWatcher):
             watcher.take = None
@@ -458,20 +458,6 @@ class FeedTails:
                 if top < tail.target and tail.signals == before:
                     tail.break_up()
                 tail.signal(Signal(name, top))
-
-    def _patiently(self, snapshot: Snapshot[T]) -> Snapshot[T]:
-        """``snapshot``, tried again while the database is away."""
-
-        async def read() -> tuple[int, T]:
-            for delay in backoff():
-                try:
-                    return await snapshot()
-                except UNAVAILABLE as error:
-                    log.warning("feeds.unreadable", error=repr(error), retry_in=delay)
-                    await asyncio.sleep(delay)
-            raise AssertionError
-
-        return read
 
     @property
     def epoch(self) -> str:

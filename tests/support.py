@@ -14,6 +14,7 @@ from core.clock import Clock, ManualClock
 from core.ids import uuid7
 from core.settings import Settings
 from models.database import Database
+from services.delivery.locations import Locations
 from services.runtime import Runtime
 from subscriptions.feeds import Signal
 
@@ -40,16 +41,22 @@ async def make_runtime(
     """Services on a real database, with a clock that stands still at NOON unless another is given."""
     database = Database(database_url)
     await database.open()
+    chosen, clock, signals = (
+        Settings(database_url=database_url, sandbox=True, **settings),
+        clock or ManualClock(NOON),
+        RecordedSignals(),
+    )
     try:
         yield Runtime(
-            settings=Settings(database_url=database_url, sandbox=True, **settings),
+            settings=chosen,
             database=database,
-            clock=clock or ManualClock(NOON),
+            clock=clock,
             new_id=uuid7,
-            signals=RecordedSignals(),
+            signals=signals,
             sms=SandboxSms(),
             payments=cast(Any, payments),
             keys=TEST_KEYS,
+            locations=Locations(chosen, database, clock, signals),
         )
     finally:
         await database.close()

@@ -11,21 +11,11 @@ from uuid import UUID
 from auth.principals import Principal
 from core.geo import Point
 from models.delivery import LIVE_WITH_RIDER, DeliveryState
+from services.delivery.fixes import Position
 from services.errors import NotFound
 from services.ordering.records import ORDER_SELECT, DeliveryRecord, OrderRecord, order_from_row
 from services.runtime import Runtime
 from subscriptions.feeds import RIDER_TASKS
-
-
-@dataclass(slots=True)
-class Position:
-    """Where a rider was at ``recorded_at``; accuracy and speed in metres and metres per second, heading in degrees."""
-
-    location: Point
-    recorded_at: datetime
-    accuracy_metres: float | None
-    heading: float | None
-    speed: float | None
 
 
 @dataclass(slots=True)
@@ -58,8 +48,15 @@ class RiderRecord:
             return None
         return Position(self.location, self.located_at, self.accuracy_m, self.heading, self.speed)
 
+    def move(self, to: Position) -> None:
+        """Be where a newer position says; the row is written now and then only."""
+        if self.located_at is None or to.recorded_at > self.located_at:
+            self.latitude, self.longitude = to.location.latitude, to.location.longitude
+            self.located_at = to.recorded_at
+            self.accuracy_m, self.heading, self.speed = to.accuracy_metres, to.heading, to.speed
 
-_COLUMNS: Final = (
+
+COLUMNS: Final = (
     "id, person_id, city_id, name, phone, online, active_delivery_id, "
     "latitude, longitude, accuracy_m, heading, speed, located_at"
 )
@@ -72,10 +69,20 @@ def rider_from_row(row: Any) -> RiderRecord:
     return RiderRecord(*[row[c] for c in RiderRecord.__slots__])
 
 
+async def located(runtime: Runtime, rows: Sequence[Any]) -> list[RiderRecord]:
+    """Riders of rows, where they are now."""
+    riders = [rider_from_row(row) for row in rows]
+    live = await runtime.locations.newest(rider.id for rider in riders)
+    for rider in riders:
+        if rider.id in live:
+            rider.move(live[rider.id])
+    return riders
+
+
 async def riders_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, RiderRecord]:
     """Riders by key, without any check of who asks."""
-    rows = await runtime.database.fetch(f"SELECT {_COLUMNS} FROM rider WHERE id = ANY($1::uuid[])", list(ids))
-    return {row["id"]: rider_from_row(row) for row in rows}
+    rows = await runtime.database.fetch(f"SELECT {COLUMNS} FROM rider WHERE id = ANY($1::uuid[])", list(ids))
+    return {rider.id: rider for rider in await located(runtime, rows)}
 
 
 async def rider_of(runtime: Runtime, principal: Principal) -> RiderRecord:
@@ -86,19 +93,39 @@ async def rider_of(runtime: Runtime, principal: Principal) -> RiderRecord:
     return next(iter(found.values()))
 
 
+async def visible_positions(runtime: Runtime, delivery_ids: Sequence[UUID]) -> dict[UUID, Position]:
+    """Where the riders of those of the deliveries are that are under way *now*, whatever state a record of one is of.
+
+    Before and after, where a rider is concerns nobody who is party to the delivery.
+    """
+    rows = await runtime.database.fetch(
+        f"""SELECT d.id AS live_delivery_id, {", ".join(f"r.{c}" for c in RiderRecord.__slots__)}
+            FROM delivery d JOIN rider r ON r.id = d.rider_id
+            WHERE d.id = ANY($1::uuid[]) AND d.state = ANY($2::text[])""",
+        list(delivery_ids),
+        list(LIVE_WITH_RIDER),
+    )
+    riders = await located(runtime, rows)
+    return {
+        row["live_delivery_id"]: rider.position
+        for row, rider in zip(rows, riders, strict=True)
+        if rider.position is not None
+    }
+
+
 async def riders_of_city(
     runtime: Runtime, city_id: UUID, online_only: bool = False, limit: int = 2_000, after: UUID | None = None
 ) -> list[RiderRecord]:
     """Riders of the city in the order of their keys, at most ``limit`` with keys above ``after``."""
     rows = await runtime.database.fetch(
-        f"""SELECT {_COLUMNS} FROM rider WHERE city_id = $1 AND (online OR NOT $2)
+        f"""SELECT {COLUMNS} FROM rider WHERE city_id = $1 AND (online OR NOT $2)
             AND ($3::uuid IS NULL OR id > $3) ORDER BY id LIMIT $4""",
         city_id,
         online_only,
         after,
         limit,
     )
-    return [rider_from_row(row) for row in rows]
+    return await located(runtime, rows)
 
 
 async def orders_of_deliveries(runtime: Runtime, delivery_ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:

@@ -1,0 +1,42 @@
+"""The ways that deliveries took: sampled by :mod:`services.delivery.locations`, kept for a while.
+
+A track tells where a person was, so it is kept only of deliveries under way, thinly, and not for longer than disputes
+about a delivery last (PIPL art. 19, 28).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from core.geo import Point
+from services.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPoint:
+    """Where the rider of a delivery was."""
+
+    location: Point
+    recorded_at: datetime
+    accuracy_metres: float | None
+
+
+async def track(runtime: Runtime, delivery_id: UUID, limit: int, after: datetime | None = None) -> list[TrackPoint]:
+    """Points recorded after ``after``, oldest first, at most ``limit``. Written with a delay of seconds."""
+    rows = await runtime.database.fetch(
+        """SELECT latitude, longitude, recorded_at, accuracy_m FROM track_point
+           WHERE delivery_id = $1 AND ($2::timestamptz IS NULL OR recorded_at > $2) ORDER BY recorded_at LIMIT $3""",
+        delivery_id,
+        after,
+        limit,
+    )
+    return [TrackPoint(Point(r["latitude"], r["longitude"]), r["recorded_at"], r["accuracy_m"]) for r in rows]
+
+
+async def forget(runtime: Runtime) -> int:
+    """Drop points that are older than ``track_retention``; the number dropped."""
+    cutoff = runtime.clock.now() - runtime.settings.track_retention
+    async with runtime.database.transaction() as connection:
+        return await connection.execute("DELETE FROM track_point WHERE recorded_at < $1", cutoff)
