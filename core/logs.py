@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import cast
+from typing import Any, cast
 
+import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
@@ -19,7 +20,7 @@ def configure(level: str = "info", *, json: bool = False) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: Processor = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(_to_json)
         if json
         else structlog.dev.ConsoleRenderer(
             exception_formatter=structlog.dev.plain_traceback  # rich ones print locals, secrets among them
@@ -29,7 +30,8 @@ def configure(level: str = "info", *, json: bool = False) -> None:
         processors=[*shared, structlog.processors.format_exc_info, renderer] if json else [*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        # One that is kept costs half as much; on a terminal and in tests the configuration may still change.
+        cache_logger_on_first_use=json,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -41,6 +43,10 @@ def configure(level: str = "info", *, json: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
+
+
+def _to_json(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=repr).decode()
 
 
 def get(name: str) -> FilteringBoundLogger:

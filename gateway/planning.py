@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
-from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
+from graphql import GraphQLArgument, GraphQLField, GraphQLNonNull, GraphQLObjectType, GraphQLSchema, is_leaf_type
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import Info
 from strawberry.types.arguments import convert_arguments
@@ -51,9 +51,9 @@ class _Plans:
             return Resolve(cast(Callable[..., Any], definition.resolve))
         if definition.subscribe is not None:
             return Call(_itself)  # an event is the value of the field that was subscribed to
-        return self._of(declared)
+        return self._of(declared, definition)
 
-    def _of(self, declared: StrawberryField) -> Plan:
+    def _of(self, declared: StrawberryField, definition: GraphQLField) -> Plan:
         resolver = cast("StrawberryResolver[Any] | None", cast(Any, declared).base_resolver)
         if resolver is None:
             return Attribute(declared.python_name)
@@ -65,8 +65,11 @@ class _Plans:
         if isinstance(projected, Projected):
             return Projection(projected.attributes, projected.null_if)
         takes, function = _positional(resolver, function)
-        prepare = self._preparing(declared) if declared.arguments else None
-        return Call(function, takes, inspect.iscoroutinefunction(function), prepare)
+        waits = inspect.iscoroutinefunction(function)
+        names = {self._converter.config.name_converter.get_graphql_name(a): a.python_name for a in declared.arguments}
+        if all(_is_leaf(definition.args[name]) for name in names):
+            return Call(function, takes, waits, names)
+        return Call(function, takes, waits, prepare=self._preparing(declared))
 
     def _preparing(self, declared: StrawberryField) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
         converter, arguments = self._converter, declared.arguments
@@ -77,6 +80,12 @@ class _Plans:
             )
 
         return prepare
+
+
+def _is_leaf(argument: GraphQLArgument) -> bool:
+    """Whether Strawberry hands the value of the argument on as it is."""
+    kind = cast(Any, argument).type
+    return is_leaf_type(cast(Any, kind).of_type if isinstance(kind, GraphQLNonNull) else kind)
 
 
 def _itself(source: Any) -> Any:

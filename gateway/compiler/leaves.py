@@ -27,15 +27,19 @@ PLAIN: Final[set[type]] = set()
 _SEQUENCES: Final = (list, tuple, set, frozenset)
 
 
-def plain(value: Any) -> None:
-    """Accept an object, and remember its class in :data:`PLAIN`."""
+def plain(value: Any) -> type[Any] | None:
+    """The class of a plain object, when all instances of it are plain too."""
     kind = cast("type[Any]", type(value))
+    if kind in PLAIN:
+        return kind
     if value is None or value is Undefined or isinstance(value, Exception) or is_awaitable(value):
         raise Anomaly
+    if issubclass(kind, _Generator):
+        return None  # some can be awaited
     if len(PLAIN) >= _MOST_CLASSES:
         PLAIN.clear()
-    if not hasattr(kind, "__await__") and not issubclass(kind, _Generator):
-        PLAIN.add(kind)
+    PLAIN.add(kind)
+    return kind
 
 
 _Generator: Final = type(_ for _ in ())
@@ -96,7 +100,6 @@ def _close(value: Any) -> None:
 
 
 NAMES: Final[dict[str, Any]] = {
-    "PLAIN": PLAIN,
     "is_of": is_of,
     "isfinite": isfinite,
     "leaf": leaf,

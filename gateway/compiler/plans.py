@@ -35,14 +35,16 @@ class Projection:
 class Call:
     """A function of the source that gives the value, or with ``is_async`` a coroutine of it.
 
-    ``takes`` says what it is given by position. ``prepare(arguments, info)``, called once per operation and field,
-    makes the keyword arguments. Functions that are not ``is_async`` may be called again when something fails in
-    the object that they belong to, so they must have no effects.
+    ``takes`` says what it is given by position. Its keyword arguments are the field's, called as ``keywords`` says,
+    or what ``prepare(arguments, info)``, called once per operation and field, makes of them. Functions that are not
+    ``is_async`` may be called again when something fails in the object that they belong to, so they must have no
+    effects.
     """
 
     function: Callable[..., Any]
     takes: tuple[Literal["source", "info"], ...] = ("source",)
     is_async: bool = False
+    keywords: Mapping[str, str] = field(default_factory=dict[str, str])
     prepare: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 import graphql
 from graphql import (
     Executor,
+    FieldNode,
     GraphQLError,
     GraphQLObjectType,
     GraphQLResolveInfo,
@@ -99,8 +100,7 @@ class Run:
         found = self._infos.get(index)
         if found is None:
             one: Field = self.operation.fields[index]
-            raw = self.raw_info(one, Path(None, one.key, one.parent.name))
-            found = self._infos[index] = self.operation.planner.info(raw, one.definition)
+            found = self._infos[index] = self.operation.planner.info(SharedInfo(self, one), one.definition)
         return found
 
     def raw_info(self, one: Field, path: Path) -> GraphQLResolveInfo[Any]:
@@ -126,18 +126,8 @@ class Run:
         """The arguments of a field, coerced once. Raises what is wrong with them."""
         found = self._arguments.get(index)
         if found is None:
-            one: Field = self.operation.fields[index]
             try:
-                found = get_argument_values(
-                    one.definition,
-                    one.details[0].node,
-                    self.values,
-                    None,
-                    self.operation.hide_suggestions,
-                )
-                plan = one.plan
-                if isinstance(plan, Call) and plan.prepare is not None:
-                    found = plan.prepare(found, self.info(index))
+                found = self._coerced(self.operation.fields[index])
             except Exception as error:
                 found = error
             self._arguments[index] = found
@@ -145,26 +135,56 @@ class Run:
             raise found
         return found
 
+    def _coerced(self, one: Field) -> dict[str, Any]:
+        if one.given is not None:
+            variables = self.values.coerced
+            arguments: dict[str, Any] = {}
+            for keyword, given in one.given.items():
+                if not given.variable:
+                    arguments[keyword] = given.constant
+                    continue
+                value = variables.get(given.variable, Undefined)
+                if value is Undefined or (value is None and not given.nullable):
+                    break  # a default or an error
+                arguments[keyword] = value
+            else:
+                return arguments
+        node = one.details[0].node
+        arguments = get_argument_values(one.definition, node, self.values, None, self.operation.hide_suggestions)
+        plan = one.plan
+        if not isinstance(plan, Call):
+            return arguments
+        if plan.prepare is not None:
+            return plan.prepare(arguments, self.info(one.index))
+        return {plan.keywords.get(name, name): value for name, value in arguments.items()}
+
     # -- levels
 
     async def level(self, level: Level, rows: list[Any], at: PlaceOf) -> list[Any]:
         """The completed objects of ``rows``; :class:`Nulled` for those that cannot be."""
-        columns = await self._columns(level, rows, at)
-        return await self._assemble(level, rows, columns, at)
-
-    async def _assemble(self, level: Level, rows: list[Any], columns: Sequence[list[Any]], at: PlaceOf) -> list[Any]:
+        waiting = level.waiting
+        begun = [self._begin(one, rows, at) for one in waiting]
+        if len(waiting) == 1:
+            columns = [await self._column(waiting[0], begun[0], len(rows), at)]
+        else:
+            columns = await self._columns(waiting, begun, len(rows), at)
         assemble = level.assemble
         assert assemble is not None
         if not self.nulled:
             try:
                 return assemble(rows, self, *columns)
             except Exception:
-                if len(rows) == 1:
-                    return [await self._row(level, rows[0], at(0), [column[0] for column in columns])]
+                pass
+        return await self._piecemeal(level, rows, columns, at)
+
+    async def _piecemeal(self, level: Level, rows: list[Any], columns: Sequence[list[Any]], at: PlaceOf) -> list[Any]:
+        """Assemble what can be, one object after the other, and look closer at the others."""
+        assemble = level.assemble
+        assert assemble is not None
         done: list[Any] = []
         for number, row in enumerate(rows):
             cells = [column[number] for column in columns]
-            if not any(cell.__class__ is Nulled for cell in cells):
+            if len(rows) > 1 and not any(cell.__class__ is Nulled for cell in cells):
                 try:
                     done += assemble([row], self, *([cell] for cell in cells))
                     continue
@@ -197,13 +217,8 @@ class Run:
             result[one.key] = value
         return result
 
-    async def _columns(self, level: Level, rows: list[Any], at: PlaceOf) -> list[list[Any]]:
-        """The completed values of the waiting fields, for all rows; all of them are waited for together."""
-        waiting = level.waiting
-        begun = [self._begin(one, rows, at) for one in waiting]
-        count = len(rows)
-        if len(waiting) == 1:
-            return [await self._column(waiting[0], begun[0], count, at)]
+    async def _columns(self, waiting: list[Field], begun: list[Any], count: int, at: PlaceOf) -> list[list[Any]]:
+        """The completed values of several fields, all waited for together."""
         done: list[Any] = [None] * len(waiting)
         slow = [k for k, one in enumerate(waiting) if not one.quick]
         results = await together([self._column(waiting[k], begun[k], count, at) for k in slow])
@@ -222,7 +237,7 @@ class Run:
             if cell.__class__ is Nulled:
                 return cell
             cells.append(cell)
-        return (await self._assemble(level, [root], [[cell] for cell in cells], nowhere))[0]
+        return (await self._piecemeal(level, [root], [[cell] for cell in cells], nowhere))[0]
 
     # -- values of one field
 
@@ -243,56 +258,53 @@ class Run:
         return values
 
     def _read(self, one: Field, row: Any, at: PlaceOf, number: int) -> Any:
-        match one.plan:
-            case Attribute(name):
-                return one.parent.name if one.name == "__typename" else getattr(row, name)
-            case Call() as call:
-                keywords = self.arguments(one.index) if call.prepare is not None else {}
-                given = [row if what == "source" else self.info(one.index) for what in call.takes]
-                return call.function(*given, **keywords)
-            case Resolve(function):
-                keywords = self.arguments(one.index) if one.has_arguments else {}
-                return function(row, self._own_info(one, at(number)), **keywords)
-            case Property():
-                keywords = self.arguments(one.index) if one.has_arguments else {}
-                return _field_resolver(row, self._own_info(one, at(number)), **keywords)
-            case Projection() as projection:
-                null_if = projection.null_if
-                return None if null_if is not None and getattr(row, null_if) is None else row
-            case Batch():
-                raise TypeError("a batch is not read by rows")
-
-    def _own_info(self, one: Field, place: Path | None) -> GraphQLResolveInfo[Any]:
-        return self.raw_info(one, Path(place, one.key, one.parent.name))
+        plan = one.plan
+        if isinstance(plan, Call):
+            keywords = self.arguments(one.index) if one.has_arguments else {}
+            return plan.function(
+                *[row if what == "source" else self.info(one.index) for what in plan.takes], **keywords
+            )
+        if isinstance(plan, Resolve | Property):
+            keywords = self.arguments(one.index) if one.has_arguments else {}
+            function = plan.function if isinstance(plan, Resolve) else _field_resolver
+            path = Path(at(number), one.key, one.parent.name)
+            return function(row, self.raw_info(one, path), **keywords)
+        if isinstance(plan, Attribute):
+            return one.parent.name if one.name == "__typename" else getattr(row, plan.name)
+        if isinstance(plan, Projection):
+            return None if plan.null_if is not None and getattr(row, plan.null_if) is None else row
+        raise TypeError("a batch is not read by rows")
 
     async def _column(self, one: Field, begun: Any, count: int, at: PlaceOf) -> list[Any]:
         """The completed values; null for failed ones, or :class:`Nulled` where null is not allowed."""
-        if isinstance(begun, list):
-            values = cast(list[Any], begun)
-            await _settle(values)
-        else:
-            try:
+        values: list[Any]
+        try:
+            if begun.__class__ is not list:
                 values = list(await begun)
-            except Exception as error:
-                values = [error] * count
-        if one.complete is not None:
-            return await self._complete(one, values, at)
-        return await self._descend(one, values, at)
-
-    async def _complete(self, one: Field, values: list[Any], at: PlaceOf) -> list[Any]:
+            else:
+                values = begun
+                if count == 1 and is_awaitable(values[0]):
+                    values[0] = await values[0]
+                elif count > 1:
+                    await _settle(values)
+        except Exception as error:
+            values = [error] * count
         complete = one.complete
-        assert complete is not None
+        if complete is None:
+            return await self._descend(one, values, at)
         try:
             return complete(values, self)
         except Exception:
-            if len(values) == 1:
-                return [await self._exactly(one, values[0], at(0))]
+            pass
         done: list[Any] = []
         for number, value in enumerate(values):
-            try:
-                done += complete([value], self)
-            except Exception:
-                done.append(await self._exactly(one, value, at(number)))
+            if count > 1:
+                try:
+                    done += complete([value], self)
+                    continue
+                except Exception:
+                    pass
+            done.append(await self._exactly(one, value, at(number)))
         return done
 
     async def _exactly(self, one: Field, value: Any, place: Path | None) -> Any:
@@ -462,6 +474,31 @@ def nowhere(_number: int) -> None:
     return None
 
 
+class SharedInfo:
+    """What graphql-core's ``GraphQLResolveInfo`` tells, for all objects that a field is read of.
+
+    So ``path`` has the names of the fields and no indices of lists.
+    """
+
+    __slots__ = ("_field", "_run")
+
+    def __init__(self, run: Run, one: Field) -> None:
+        self._run = run
+        self._field = one
+
+    @property
+    def context(self) -> Any:
+        return self._run.context
+
+    @property
+    def field_nodes(self) -> list[FieldNode]:
+        return self._field.nodes
+
+    def __getattr__(self, name: str) -> Any:
+        one = self._field
+        return getattr(self._run.raw_info(one, Path(None, one.key, one.parent.name)), name)
+
+
 class _LazyHelpers:
     """graphql-core's helpers of asynchronous resolvers, made when one is used."""
 
@@ -478,13 +515,6 @@ async def _settle(values: list[Any]) -> None:
     """Replace each awaitable by what comes out of it."""
     pending = [k for k, value in enumerate(values) if value.__class__ not in PLAIN and is_awaitable(value)]
     if not pending:
-        return
-    if len(pending) == 1:
-        k = pending[0]
-        try:
-            values[k] = await values[k]
-        except Exception as error:
-            values[k] = error
         return
     results = await together([_caught(values[k]) for k in pending])
     for k, result in zip(pending, results, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Final, cast
 
 from graphql import (
@@ -19,6 +20,7 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLEnumType,
+    GraphQLError,
     GraphQLField,
     GraphQLInterfaceType,
     GraphQLList,
@@ -26,12 +28,14 @@ from graphql import (
     GraphQLObjectType,
     GraphQLScalarType,
     GraphQLSchema,
+    GraphQLString,
     GraphQLUnionType,
     OperationDefinitionNode,
     OperationType,
     VariableNode,
     VariableValues,
     Visitor,
+    get_argument_values,
     visit,
 )
 from graphql.execution.collect_fields import (
@@ -55,6 +59,15 @@ class Unsupported(Exception):
     """The compiler does not take this operation; the text says why. graphql-core runs it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One argument of a field: a constant, or the value of a variable."""
+
+    variable: str = ""
+    constant: Any = None
+    nullable: bool = True
+
+
 @dataclass(slots=True, eq=False)
 class Field:
     """One field of one object type, all its nodes merged."""
@@ -71,6 +84,8 @@ class Field:
     """For each list around the value from the outermost, and then the value itself: whether it may be null."""
     named: Any = None
     """The type inside all lists."""
+    given: dict[str, Given] | None = None
+    """By keyword, arguments that are there without coercion; None when they have to be coerced for each call."""
     levels: dict[str, Level] = field(default_factory=dict[str, "Level"])
     """By object type, the selections of its value; empty for a leaf."""
     inline: bool = False
@@ -171,6 +186,9 @@ class TreeBuilder:
         one = Field(len(self.fields), key, name, definition, parent, details, plan)
         self.fields.append(one)
         one.nullable, one.named = _unwrapped(one.type)
+        if definition.args and not (isinstance(plan, Call) and plan.prepare is not None):
+            keywords: Mapping[str, str] = plan.keywords if isinstance(plan, Call) else {}
+            one.given = given_arguments(definition, details[0].node, keywords)
         for kind in self._possible(one.named):
             one.levels[kind.name] = self._level(kind, self._subfields(kind, details))
         below_waits = any(level.waiting for level in one.levels.values())
@@ -188,6 +206,32 @@ class TreeBuilder:
         if isinstance(named, GraphQLScalarType | GraphQLEnumType):
             return []
         raise Unsupported("unknown kind of type")
+
+
+_CONSTANTS: Final = (str, int, float, bool, Enum, type(None))
+
+
+def given_arguments(definition: GraphQLField, node: FieldNode, keywords: Mapping[str, str]) -> dict[str, Given] | None:
+    """The arguments of ``node``, when each is a variable as a whole, a simple constant, or left out."""
+    nodes = {argument.name.value: argument.value for argument in node.arguments or ()}
+    given: dict[str, Given] = {}
+    for name, argument in definition.args.items():
+        out = argument.out_name or name
+        keyword = keywords.get(out, out)
+        value = nodes.get(name)
+        if isinstance(value, VariableNode):
+            given[keyword] = Given(value.name.value, nullable=not isinstance(cast(Any, argument).type, GraphQLNonNull))
+            continue
+        try:
+            alone = GraphQLField(GraphQLString, args={name: argument})
+            coerced = get_argument_values(alone, node, VariableValues({}, {}))
+        except GraphQLError:
+            return None  # it is not right, or asks for variables
+        if out in coerced:
+            if not isinstance(coerced[out], _CONSTANTS):
+                return None
+            given[keyword] = Given(constant=coerced[out])
+    return given
 
 
 def _waits(plan: Plan) -> bool:
