@@ -5,9 +5,10 @@ PYTHON := $(shell for p in .venv/bin/python python3.13 python3.12 python3.11 pyt
 endif
 DO = $(if $(PYTHON),,$(error Python 3.11 or newer is needed on PATH))@"$(PYTHON)" tools/bootstrap.py
 
-.PHONY: run test lint lock bench schema fuzz clean
+.PHONY: run serve test lint lock bench schema fuzz clean
 
 run: ; $(DO) run $(ARGS)
+serve: ; $(DO) serve $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
 test: ; $(DO) test
 lint: ; $(DO) lint
 lock: ; $(DO) lock $(if $(UPGRADE),--upgrade)

@@ -57,6 +57,9 @@ POSITIONS: Final = "hutong:positions"
 POSITIONS_KEPT: Final = timedelta(days=1)
 OPERATIONS_REFRESH: Final = timedelta(seconds=15)
 
+Exposition = Callable[[], Awaitable[bytes]]
+"""Makes metrics in the Prometheus text format."""
+
 log = logs.get(__name__)
 
 
@@ -99,14 +102,17 @@ def receiver(tails: FeedTails, locations: Locations) -> Callable[[Sequence[Signa
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, tails: bool = False) -> AsyncGenerator[tuple[Runtime, FeedTails | None]]:
+async def open_runtime(
+    settings: Settings, tails: bool = False, *, migrated: bool = False
+) -> AsyncGenerator[tuple[Runtime, FeedTails | None]]:
     """The ports of the program on a migrated database: all that services, jobs and the operator's commands need.
 
-    With ``tails`` also what subscriptions follow feeds by.
+    With ``tails`` also what subscriptions follow feeds by. ``migrated``: somebody else has seen to the schema.
     """
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_url(settings))
-        await migrate(url)
+        if not migrated:
+            await migrate(url)
         database = Database(url, settings.database_pool_size)
         await database.open()
         stack.push_async_callback(database.close)
@@ -123,9 +129,11 @@ async def open_runtime(settings: Settings, tails: bool = False) -> AsyncGenerato
         if following is not None:
             await following.start()
             stack.push_async_callback(following.close)
-        sms: SmsSender = SandboxSms() if settings.sandbox else NoSms()
+        sms: SmsSender = NoSms()
         provider: PaymentProvider = NoPayments()
         if settings.sandbox:
+            sms = SandboxSms(database)
+            await sms.start()
             provider = sandbox_payments.SandboxPayments(settings, keys.derive("sandbox payments"))
             await provider.start(url, settings.public_url or f"http://{settings.host}:{settings.port}")
             stack.push_async_callback(provider.stop)
@@ -142,15 +150,23 @@ class Program:
     authenticator: Authenticator
     sockets: GraphQLSockets
     jobs: JobRunner | None
+    exposition: Exposition
     draining: bool = False
 
     def context(self, principal: Principal, locale: str, request_id: str, client_address: str) -> Context:
         return Context(self.runtime, self.tails, principal, locale, request_id, client_address)
 
-    async def drain(self) -> None:
-        """Say not ready, and ask the connected terminals to come back elsewhere."""
+    async def drain(self, window: timedelta | None = None) -> None:
+        """Say not ready, and :meth:`disconnect`."""
         self.draining = True
-        await self.sockets.drain()
+        await self.disconnect(window)
+
+    async def disconnect(self, window: timedelta | None = None) -> None:
+        """Ask the connected terminals to come back elsewhere, over ``window`` at the longest.
+
+        Default: the settings' ``drain_window``.
+        """
+        await self.sockets.drain(self.runtime.settings.drain_window if window is None else window)
 
     async def follow_operations(self) -> None:
         """Take over operations that are registered while the program runs."""
@@ -220,14 +236,21 @@ class Program:
             return False
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+        return Response(await self.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+async def own_metrics() -> bytes:
+    """The metrics of this process."""
+    return metrics.exposition()
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncGenerator[Program]:
+async def running(
+    settings: Settings, *, migrated: bool = False, exposition: Exposition = own_metrics
+) -> AsyncGenerator[Program]:
     """The whole program, from its database to its job runner."""
     async with AsyncExitStack() as stack:
-        runtime, tails = await stack.enter_async_context(open_runtime(settings, tails=True))
+        runtime, tails = await stack.enter_async_context(open_runtime(settings, tails=True, migrated=migrated))
         assert tails is not None
         contracts = build_contracts(full_schema())
         gateway = Gateway(contracts, settings, Operations())
@@ -239,7 +262,7 @@ async def running(settings: Settings) -> AsyncGenerator[Program]:
         authenticator = Authenticator(runtime.database, runtime.keys)
         jobs = JobRunner(runtime) if settings.jobs_in_process else None
         sockets = GraphQLSockets(gateway, authenticator, runtime, tails, Origins.of(settings))
-        program = Program(runtime, tails, gateway, authenticator, sockets, jobs)
+        program = Program(runtime, tails, gateway, authenticator, sockets, jobs, exposition)
         following = asyncio.create_task(program.follow_operations())
         stack.callback(following.cancel)
         stack.push_async_callback(sockets.close)
@@ -252,15 +275,22 @@ async def running(settings: Settings) -> AsyncGenerator[Program]:
             program.draining = True
 
 
-def create_app(settings: Settings, prepare: Callable[[Program], Awaitable[None]] | None = None) -> Starlette:
+def create_app(
+    settings: Settings,
+    prepare: Callable[[Program], Awaitable[None]] | None = None,
+    *,
+    migrated: bool = False,
+    exposition: Exposition = own_metrics,
+) -> Starlette:
     """The ASGI application. Its parts come to life with its lifespan; ``app.state.program`` has them then.
 
-    ``prepare`` runs before the first request is taken.
+    ``prepare`` runs before the first request is taken. ``migrated``: somebody else has seen to the database's
+    schema. ``exposition`` makes the answer of ``/metrics``.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
-        async with running(settings) as program:
+        async with running(settings, migrated=migrated, exposition=exposition) as program:
             app.state.program = program
             if prepare is not None:
                 await prepare(program)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import os
 import re
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import orjson
+import structlog
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from starlette.applications import Starlette
 
 import app as program
 from auth.principals import View
@@ -48,16 +46,17 @@ from replay.command import replay
 from schema.build import full_schema
 from services import seed
 from services.jobs import JobRunner
+from serving import server
+from serving.parent import RedisNeeded, reserve, supervise
+from serving.server import on_end_signals, run_async
+from serving.siblings import Siblings
+from serving.workers import Line
 from subscriptions import feeds
 from tools.error_docs import error_docs
 from tools.feed_docs import feed_docs
 
 CONFIGURATION: Final = Path("docs/configuration.md")
 DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
-USER_TIMEOUT_MS: Final = 30_000
-"""A peer that takes nothing for this long is cut off by the kernel; no protocol of uvicorn does it."""
-SEND_BUFFER: Final = 64 * 1024
-MAX_MESSAGE: Final = 1_000_000
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 operations_cli = typer.Typer(no_args_is_help=True, help="Persisted operations: all that a partner can call.")
@@ -91,6 +90,8 @@ def development(**chosen: Any) -> Settings:
         "mask_errors": False,
         "log_json": False,
         "log_level": "warning",
+        "drain_pause": timedelta(0),
+        "drain_window": timedelta(seconds=2),
         "shutdown_grace": timedelta(seconds=3),
     }
     unset = {name: value for name, value in convenient.items() if f"HUTONG_{name.upper()}" not in os.environ}
@@ -102,16 +103,6 @@ def deadlines_for_people(settings: Settings) -> dict[str, timedelta]:
     names = ("quote_ttl", "payment_ttl", "accept_ttl", "offer_ttl")
     stretch = max(settings.clock_speed, 1.0)
     return {name: getattr(settings, name) * stretch for name in names}
-
-
-def run_async(main: Coroutine[Any, Any, None]) -> None:
-    """Run ``main`` on uvloop where there is one."""
-    if sys.platform == "win32":
-        asyncio.run(main)
-    else:
-        import uvloop
-
-        uvloop.run(main)
 
 
 # serving
@@ -138,10 +129,10 @@ def run(
     async def prepare(running: program.Program) -> None:
         tokens.update(await seed.demo_tokens(running.runtime))
 
-    async def started(base_url: str) -> None:
-        show_welcome(base_url, tokens, settings)
+    async def started() -> None:
+        show_welcome(settings.public_url or "", tokens, settings)
         if demo:
-            demos.append(await start_demo(base_url, tokens["admin"]))
+            demos.append(await start_demo(server.base_url(settings.host, settings.port), tokens["admin"]))
 
     async def stopping() -> None:
         for process in demos:
@@ -149,15 +140,89 @@ def run(
                 process.terminate()
                 await process.wait()
 
-    serve_forever(settings, prepare, started, stopping)
+    listener = open_port(server.listen, settings)
+    settings = located(settings, listener)
+    ended(server.serve(settings, listener, prepare=prepare, started=started, stopping=stopping))
 
 
 @cli.command()
-def serve() -> None:
-    """Serve in production, as the environment's HUTONG_* variables say (docs/configuration.md)."""
+def serve(
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that share the port.")] = None,
+) -> None:
+    """Serve in production, as the environment's HUTONG_* variables say (docs/configuration.md).
+
+    SIGTERM drains; SIGHUP replaces several workers one by one.
+    """
+    settings = load_settings(**({} if workers is None else {"workers": workers}))
+    logs.configure(settings.log_level, json=settings.log_json)
+    if settings.workers == 1:
+        listener = open_port(server.listen, settings)
+        ended(server.serve(located(settings, listener), listener))
+        return
+    if not hasattr(socket, "SO_REUSEPORT") or sys.platform != "linux":
+        complaints.print("[red]HUTONG_WORKERS[/]: only Linux spreads the connections of one port over processes.")
+        raise typer.Exit(2)
+    reserved = open_port(reserve, settings)
+    try:
+        status = asyncio.run(supervise(settings, reserved))
+    except RedisNeeded as error:
+        complaints.print(f"[red]HUTONG_REDIS_URL[/]: {error}")
+        raise typer.Exit(2) from None
+    ended(status == 0)
+
+
+@cli.command(hidden=True)
+def serve_worker(
+    index: Annotated[int, typer.Option()], line: Annotated[int, typer.Option()], folder: Annotated[Path, typer.Option()]
+) -> None:
+    """One of several processes that serve (started by ``serve``)."""
     settings = load_settings()
     logs.configure(settings.log_level, json=settings.log_json)
-    serve_forever(settings)
+    structlog.contextvars.bind_contextvars(worker=index)
+    siblings, parent = Siblings(folder, index, settings.workers), Line(line)
+    listener = server.bind(settings.host, settings.port, shared=True)
+
+    async def prepare(running: program.Program) -> None:
+        # Others serve the port already: what is not ready yet does not listen.
+        if running.jobs is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(running.jobs.connected.wait(), 10)
+        await siblings.start()
+
+    async def started() -> None:
+        parent.hold()
+
+    ended(
+        server.serve(
+            settings, listener, prepare=prepare, started=started, migrated=True, exposition=siblings.exposition
+        )
+    )
+
+
+def open_port(opened: Callable[[str, int], socket.socket], settings: Settings) -> socket.socket:
+    """The socket that ``opened`` makes of host and port; ends the program with an explanation when there is none."""
+    try:
+        return opened(settings.host, settings.port)
+    except OSError as error:
+        complaints.print(
+            f"[red]Cannot listen on {settings.host}:{settings.port}:[/] {error.strerror}."
+            " Choose another with --port or HUTONG_PORT."
+        )
+        raise typer.Exit(1) from None
+
+
+def located(settings: Settings, listener: socket.socket) -> Settings:
+    """``settings`` with the port that ``listener`` has, and where others find it."""
+    port = listener.getsockname()[1]
+    public_url = settings.public_url or server.base_url(settings.host, port)
+    return settings.model_copy(update={"port": port, "public_url": public_url})
+
+
+def ended(well: bool) -> None:
+    """End the program too when serving did not begin."""
+    if not well:
+        complaints.print("[red]The program could not start;[/] the reason is above.")
+        raise typer.Exit(server.STARTUP_FAILED)
 
 
 @cli.command()
@@ -170,7 +235,7 @@ def worker() -> None:
         async with program.open_runtime(settings) as (runtime, _):
             runner = JobRunner(runtime)
             stop = asyncio.Event()
-            _on_signals(stop.set)
+            on_end_signals(stop.set)
             runner.start()
             await stop.wait()
             await runner.stop()
@@ -203,113 +268,6 @@ def new_epoch() -> None:
             console.print(f"The event log is now called {await feeds.begin_epoch(runtime.database)}.")
 
     run_async(main())
-
-
-class Server(uvicorn.Server):
-    """Tells when it listens and when it stops, and lets the program drain before connections are closed."""
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        app: Starlette,
-        started: Callable[[], Awaitable[None]],
-        stopping: Callable[[], Awaitable[None]],
-    ) -> None:
-        super().__init__(config)
-        self._app = app
-        self._started = started
-        self._stopping = stopping
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if not self.should_exit:
-            await self._started()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._stopping()
-        running: program.Program | None = getattr(self._app.state, "program", None)
-        if running is not None:
-            await running.drain()
-        await super().shutdown(sockets)
-
-
-async def nothing() -> None:
-    """Does nothing."""
-
-
-def serve_forever(
-    settings: Settings,
-    prepare: Callable[[program.Program], Awaitable[None]] | None = None,
-    started: Callable[[str], Awaitable[None]] | None = None,
-    stopping: Callable[[], Awaitable[None]] = nothing,
-) -> None:
-    """Listen and serve until SIGTERM or Ctrl-C; ``started`` is told the base URL."""
-    listener = listen(settings.host, settings.port)
-    port = listener.getsockname()[1]
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base_url = settings.public_url or f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-    settings = settings.model_copy(update={"port": port, "public_url": base_url})
-    application = program.create_app(settings, prepare)
-    config = uvicorn.Config(
-        application,
-        loop="auto" if sys.platform == "win32" else "uvloop",
-        http="httptools",
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        # Terminals are kept alive by messages of graphql-transport-ws: uvicorn's own pings end with 1011, after
-        # which clients do not come back.
-        ws_ping_interval=None,
-        ws_max_size=MAX_MESSAGE,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace.total_seconds())),
-    )
-    began: list[bool] = []
-
-    async def listening() -> None:
-        began.append(True)
-        # What start-up made (schema, contracts, documents) stays for good: the collector need not walk it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
-        if started is not None:
-            await started(base_url)
-
-    with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has ended everything in good order
-        run_async(Server(config, application, listening, stopping).serve([listener]))
-    if not began:
-        complaints.print("[red]The program could not start;[/] the reason is above.")
-        raise typer.Exit(3)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; ends the program with an explanation when there can be none."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-    try:
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        complaints.print(
-            f"[red]Cannot listen on {host}:{port}:[/] {error.strerror}. Choose another with --port or HUTONG_PORT."
-        )
-        raise typer.Exit(1) from None
-    listener.setblocking(False)
-    return listener
-
-
-def _on_signals(stop: Callable[[], None]) -> None:
-    import signal
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 # development

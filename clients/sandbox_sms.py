@@ -18,13 +18,8 @@ def routes(sms: SandboxSms) -> list[Route]:
 
     async def read(request: Request) -> Response:
         wanted = request.query_params.get("phone")
-        if wanted is None:
-            found = list(sms.outbox)
-        else:
-            # An unescaped plus in a query string means a space.
-            phone = "+" + wanted.strip().removeprefix("+")
-            text = sms.last(phone)
-            found = [] if text is None else [(phone, text)]
+        # An unescaped plus in a query string means a space.
+        found = await sms.messages(wanted and "+" + wanted.strip().removeprefix("+"))
         body = orjson.dumps([{"phone": phone, "text": text} for phone, text in found])
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 

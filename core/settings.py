@@ -45,8 +45,22 @@ class Settings(BaseSettings):
         True, description="Execute operations as compiled Python. Off: graphql-core interprets every one of them."
     )
     operation_timeout: timedelta = Field(timedelta(seconds=15), description="Time an operation may run.")
+    workers: int = Field(
+        1, ge=1, le=128, description="Processes that `serve` serves the port with; more than one needs Redis."
+    )
+    worker_timeout: timedelta = Field(
+        timedelta(seconds=30), description="A worker that shows no sign of life for this long is killed and replaced."
+    )
+    drain_pause: timedelta = Field(
+        timedelta(seconds=5),
+        description="After SIGTERM: /readyz says no and all else works, for load balancers to notice.",
+    )
+    drain_window: timedelta = Field(
+        timedelta(seconds=15),
+        description="After that pause: streams and sockets are closed in random order over at most this time.",
+    )
     shutdown_grace: timedelta = Field(
-        timedelta(seconds=10), description="Time to finish running requests after SIGTERM."
+        timedelta(seconds=10), description="After that window: time for running requests and jobs to finish."
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_json: bool = Field(True, description="Log JSON lines; false for coloured lines on a terminal.")

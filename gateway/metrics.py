@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from prometheus_client import (
@@ -14,6 +15,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from services import jobs
 
@@ -56,6 +59,34 @@ OPERATIONS_REFUSED: Final = Counter(
 REGISTRY.register(jobs.RUNS)
 
 
-def exposition() -> bytes:
-    """All metrics in the Prometheus text format."""
-    return generate_latest(REGISTRY)
+def exposition(worker: str | None = None) -> bytes:
+    """All metrics of this process in the Prometheus text format; with ``worker``, every series has that label."""
+    return generate_latest(REGISTRY if worker is None else _Labelled(worker))
+
+
+class _Labelled(Collector):
+    """The registry, with one label more."""
+
+    def __init__(self, worker: str) -> None:
+        self._label = {"worker": worker}
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in REGISTRY.collect():
+            metric.samples = [sample._replace(labels=sample.labels | self._label) for sample in metric.samples]
+            yield metric
+
+
+def merge(expositions: Iterable[str]) -> str:
+    """One exposition of several whose series differ by a label: each family's header once, then its series."""
+    families: dict[str, list[str]] = {}
+    for text in expositions:
+        header = ""
+        for line in text.splitlines(keepends=True):
+            if line.startswith("# HELP "):
+                header = line
+            elif line.startswith("# TYPE "):
+                header += line
+                families.setdefault(header, [])
+            else:
+                families[header].append(line)
+    return "".join(header + "".join(series) for header, series in families.items())

@@ -156,10 +156,10 @@ class GraphQLSockets:
         """Take no more sockets and close the open ones, in random order, over ``window`` at the longest.
 
         Their clients then do not all connect to the other processes in the same moment. Default: the settings'
-        ``shutdown_grace``.
+        ``drain_window``.
         """
         self._draining = True
-        seconds = (window if window is not None else self._runtime.settings.shutdown_grace).total_seconds()
+        seconds = (window if window is not None else self._runtime.settings.drain_window).total_seconds()
         sockets = list(self._open)
         random.shuffle(sockets)
         pause = min(_DRAIN_PACE, seconds / max(len(sockets), 1))

@@ -123,12 +123,12 @@ def clean() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """run, test, lint, lock, clean; or: in run|dev, and the arguments for the environment's Python."""
+    """run, serve, test, lint, lock, clean; or: in run|dev, and the arguments for the environment's Python."""
     command, *rest = arguments or [""]
-    if command == "run":
+    if command in ("run", "serve"):
         install("run")
         os.chdir(ROOT)
-        os.execv(PYTHON, [str(PYTHON), "-m", "cli", "run", *rest])
+        os.execv(PYTHON, [str(PYTHON), "-m", "cli", command, *rest])
     if command == "in" and rest[:1] in (["run"], ["dev"]):
         install(rest[0])
         return python(*rest[1:])

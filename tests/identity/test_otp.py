@@ -205,9 +205,12 @@ async def test_many_people_sign_in_at_once_and_read_their_own_code(runtime: Runt
     assert await asyncio.gather(*map(one, numbers)) == numbers
 
 
-async def test_the_sandbox_phone_forgets_the_oldest_messages() -> None:
-    sms = SandboxSms(phones=2)
-    for number, text in (("+1", "a"), ("+2", "b"), ("+1", "c"), ("+3", "d")):
-        await sms.send(number, text)
-    assert [sms.last(number) for number in ("+1", "+2", "+3")] == ["c", None, "d"]
-    assert list(sms.outbox) == [("+1", "a"), ("+2", "b"), ("+1", "c"), ("+3", "d")]
+async def test_every_process_reads_the_sandbox_phones(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = SandboxSms(runtime.database), SandboxSms(runtime.database)
+    await asyncio.gather(one.start(), two.start())
+    monkeypatch.setattr("clients.sms.KEPT", 3)
+    sent = [("+1", "a"), ("+2", "b"), ("+1", "c"), ("+3", "d")]
+    for number, text in sent:
+        await one.send(number, text)
+    assert [await two.messages(number) for number in ("+1", "+2", "+4")] == [[("+1", "c")], [("+2", "b")], []]
+    assert await two.messages() == sent[1:], "the oldest is forgotten"
