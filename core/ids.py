@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_DECODE: Final = {c: i for i, c in enumerate(_ALPHABET)}
+_TO_BASE_32: Final = bytes.maketrans(_ALPHABET.encode(), b"0123456789abcdefghijklmnopqrstuv")
 _LENGTH: Final = 26
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _TRIPLES: Final = [pair + c for pair in _PAIRS for c in _ALPHABET]
@@ -83,10 +83,7 @@ def parse(public_id: str) -> tuple[str, UUID] | None:
     type_name = types_by_prefix.get(prefix)
     if type_name is None or len(body) != _LENGTH:
         return None
-    n = 0
-    for char in body:
-        digit = _DECODE.get(char)
-        if digit is None:
-            return None
-        n = n << 5 | digit
+    if body.strip(_ALPHABET):  # something that is none of its letters; int() would take some of these
+        return None
+    n = int(body.encode().translate(_TO_BASE_32), 32)
     return (type_name, UUID(int=n)) if n < 1 << 128 else None
