@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench import data, peers
-from bench.support import Program, Report, load_of_machine, number, temporary_folder
+from bench.support import ROOT, Program, Report, environment, load_of_machine, number, temporary_folder
 
 OURS, HAND, OFF, CORE = "Hutong", "by hand", "compiler off", "graphql-core"
 STRAWBERRY, ARIADNE, MERCURIUS = "Strawberry", "Ariadne", "mercurius"
@@ -100,6 +101,23 @@ def show(report: Report, programs: dict[str, Program]) -> None:
     )
 
 
+def compilation(report: Report) -> None:
+    """What compiling the registered operations costs."""
+    output = subprocess.run(
+        [sys.executable, "-m", "bench.ours.compilation"], cwd=ROOT, env=environment(), capture_output=True, check=True
+    ).stdout
+    found = json.loads(output.splitlines()[-1])
+    operations = sorted(found["operations"], key=lambda operation: -operation["tokens"])
+    total = sum(operation["ms"] for operation in operations)
+    report.heading("Compilation of the registered operations, ms of CPU; the largest ones")
+    rows = [[f"{o['name']} ({o['view'].lower()})", str(o["tokens"]), number(o["ms"])] for o in operations[:4]]
+    rows.append([f"all {len(operations)}", str(sum(o["tokens"] for o in operations)), number(total)])
+    report.table(["operation", "tokens", "ms"], rows)
+    print(f"\nHolding all of them takes {found['bytes'] / 1e6:.1f} MB.")
+    largest = operations[0]["ms"]
+    report.target("compilation of the largest registered operation", "≤ 20 ms", f"{number(largest)} ms", largest <= 20)
+
+
 def judge(report: Report, programs: dict[str, Program]) -> None:
     def cost(name: str, work: str) -> float:
         return programs[name].cost(work).cpu
@@ -135,5 +153,6 @@ def main(arguments: list[str]) -> None:
         check_equal(programs)
         measure(programs, args.rounds, args.seconds)
     show(report, programs)
+    compilation(report)
     judge(report, programs)
     report.finish()

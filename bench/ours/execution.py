@@ -28,7 +28,7 @@ from core.settings import Settings
 from gateway.contracts import build_contracts
 from gateway.execution import Gateway, OperationRequest
 from models.ordering import OrderState
-from resolvers.context import Context, Info
+from resolvers.context import Context, batched
 from schema import enums as _enums  # noqa: F401
 from schema.base import ALL, Money, Node, computed, exposes, money_field, node_id, query, subscription
 from schema.build import assemble
@@ -94,13 +94,6 @@ async def load_stores(_context: Context, keys: list[UUID]) -> list[StoreRow]:
 
 async def load_lines(_context: Context, keys: list[UUID]) -> list[list[LineRow]]:
     return [BY_ID[key].lines for key in keys]
-
-
-def batched(load: Any, key: Any) -> Any:
-    async def resolve(root: Any, info: Info) -> Any:
-        return await info.context.loader(load).load(key(root))
-
-    return resolve
 
 
 @exposes(StoreRow)
