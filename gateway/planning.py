@@ -14,7 +14,7 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
-from gateway.compiler import Attribute, Batch, Call, Native, Plan, Planner, Projection, Resolve
+from gateway.compiler import Attribute, Batch, Call, Itself, Native, Plan, Planner, Projection, Resolve
 from resolvers.context import Context
 from schema.base import Projected
 from schema.build import DEFINITION
@@ -50,7 +50,7 @@ class _Plans:
         if not isinstance(declared, StrawberryField) or declared.extensions:
             return Resolve(cast(Callable[..., Any], definition.resolve))
         if definition.subscribe is not None:
-            return Call(_itself)  # an event is the value of the field that was subscribed to
+            return Itself()
         return self._of(declared, definition)
 
     def _of(self, declared: StrawberryField, definition: GraphQLField) -> Plan:
@@ -86,10 +86,6 @@ def _is_leaf(argument: GraphQLArgument) -> bool:
     """Whether Strawberry hands the value of the argument on as it is."""
     kind = cast(Any, argument).type
     return is_leaf_type(cast(Any, kind).of_type if isinstance(kind, GraphQLNonNull) else kind)
-
-
-def _itself(source: Any) -> Any:
-    return source
 
 
 def _positional(resolver: Any, function: Callable[..., Any]) -> tuple[tuple[Given, ...], Callable[..., Any]]:

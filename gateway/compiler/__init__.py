@@ -30,7 +30,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FragmentDetails
 
-from gateway.compiler.plans import Attribute, Batch, Call, Native, Plan, Planner, Projection, Property, Resolve
+from gateway.compiler.plans import Attribute, Batch, Call, Itself, Native, Plan, Planner, Projection, Property, Resolve
 from gateway.compiler.run import Nulled, Run, nowhere
 from gateway.compiler.source import SourceWriter
 from gateway.compiler.tree import Field, Level, TreeBuilder, Unsupported, deciding_variables, flags_of
@@ -41,6 +41,7 @@ __all__ = [
     "Batch",
     "Call",
     "Compiled",
+    "Itself",
     "Limits",
     "Native",
     "Outcome",

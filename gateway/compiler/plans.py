@@ -17,6 +17,11 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
+class Itself:
+    """The source: an event is the value of the field that was subscribed to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Property:
     """What graphql-core's default resolver finds under ``name``: a key of a mapping, else an attribute, else null."""
 
@@ -66,7 +71,7 @@ class Resolve:
     function: Callable[..., Any]
 
 
-Plan: TypeAlias = Attribute | Property | Projection | Call | Batch | Resolve
+Plan: TypeAlias = Attribute | Itself | Property | Projection | Call | Batch | Resolve
 PlanField: TypeAlias = Callable[[GraphQLObjectType, str, GraphQLField], Plan]
 
 

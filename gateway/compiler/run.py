@@ -27,7 +27,7 @@ from graphql.execution.executor import CollectedErrors
 from graphql.pyutils import Path
 
 from gateway.compiler.leaves import PLAIN, Anomaly, is_awaitable, is_of, plain, sequence, type_name
-from gateway.compiler.plans import Attribute, Batch, Call, Projection, Property, Resolve
+from gateway.compiler.plans import Attribute, Batch, Call, Itself, Projection, Property, Resolve
 from gateway.compiler.tree import Field, Level
 
 PlaceOf: TypeAlias = Callable[[int], "Path | None"]
@@ -271,6 +271,8 @@ class Run:
             return function(row, self.raw_info(one, path), **keywords)
         if isinstance(plan, Attribute):
             return one.parent.name if one.name == "__typename" else getattr(row, plan.name)
+        if isinstance(plan, Itself):
+            return row
         if isinstance(plan, Projection):
             return None if plan.null_if is not None and getattr(row, plan.null_if) is None else row
         raise TypeError("a batch is not read by rows")

@@ -19,7 +19,7 @@ from graphql import (
 )
 
 from gateway.compiler.leaves import NAMES
-from gateway.compiler.plans import Attribute, Call, Plan, Planner, Projection, Property
+from gateway.compiler.plans import Attribute, Call, Itself, Plan, Planner, Projection, Property
 from gateway.compiler.tree import Field, Level, Unsupported
 
 _TESTS: Final = {
@@ -149,6 +149,8 @@ class SourceWriter:
     def _read(self, one: Field, plan: Plan, source: str) -> str:
         if isinstance(plan, Attribute):
             return _attribute(source, plan.name)
+        if isinstance(plan, Itself):
+            return source
         if isinstance(plan, Property):
             return f"prop({source}, {plan.name!r})"
         if isinstance(plan, Call):
