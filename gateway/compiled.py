@@ -69,6 +69,11 @@ class CompiledOperations:
         self._account(key, compiled)
         return compiled
 
+    def holds(self, contract: Contract, document: Document) -> bool:
+        """Whether an operation of ``document`` is kept, registered or not."""
+        keys = [_key(contract, document, node) for node in document.operations.values()]
+        return any(key in self._registered or key in self._kept for key in keys)
+
     def is_registered(self, view: View, id: str) -> bool:
         """Whether :meth:`register` was called for this document."""
         return (view, id) in self._documents
