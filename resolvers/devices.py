@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from models.devices import (
 )
 from resolvers import merchants, ordering
 from resolvers.base import Page, action, key, make_page, or_none, page_size
-from resolvers.context import Context, Info
+from resolvers.context import Context, Info, batched
 from resolvers.feeds import admit, follow
 from services import devices
 from services.devices import Actor, CommandRecord, DeviceRecord, Note, OpenGate, OrderTicket, Pairing
@@ -37,26 +38,16 @@ MIN_INTERVAL: Final = timedelta(milliseconds=250)
 # fields
 
 
-async def devices_of(root: Any, info: Info) -> Any:
-    """The devices of a store, for its staff and its city's admins. Raises NotFound."""
-    principal = info.context.principal
-    if not (principal.works_at(root.id) or principal.administers(root.city_id)):
-        raise NotFound(resource="Store")
-    return await info.context.loader(_load_devices_of).load(root.id)
+async def _load_devices_of(context: Context, keys: list[tuple[UUID, UUID]]) -> list[list[DeviceRecord] | Exception]:
+    """The devices of a store of a city, for its staff and the city's admins; NotFound for others."""
+    principal = context.principal
+    mine = {store for store, city in keys if principal.works_at(store) or principal.administers(city)}
+    found = await devices.of_stores(context.runtime, list(mine)) if mine else {}
+    return [found[store] if store in mine else NotFound(resource="Store") for store, _ in keys]
 
 
-async def _load_devices_of(context: Context, keys: list[UUID]) -> list[list[DeviceRecord]]:
-    found = await devices.of_stores(context.runtime, keys)
-    return [found[k] for k in keys]
-
-
-async def device_of(root: CommandRecord, info: Info) -> Any:
-    return await merchants.existing(info.context, _load_devices, root.device_id, "Device")
-
-
-async def _load_devices(context: Context, keys: list[UUID]) -> list[DeviceRecord | None]:
-    found = await devices.by_ids(context.runtime, keys)
-    return [found.get(k) for k in keys]
+devices_of = batched(_load_devices_of, attrgetter("id", "city_id"))
+device_of = batched(merchants.by_id(devices.by_ids, "Device"), attrgetter("device_id"))
 
 
 async def order_of(root: CommandRecord, info: Info) -> OrderRecord | None:
