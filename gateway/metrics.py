@@ -19,6 +19,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from services import jobs
+from subscriptions import signals, tail
 
 REGISTRY: Final = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -56,7 +57,8 @@ NOT_COMPILED: Final = Counter(
 OPERATIONS_REFUSED: Final = Counter(
     "hutong_operations_refused_total", "Operations not executed, by code.", ["view", "code"], registry=REGISTRY
 )
-REGISTRY.register(jobs.RUNS)
+for metric in (jobs.RUNS, *signals.METRICS, *tail.METRICS):
+    REGISTRY.register(metric)
 
 
 def exposition(worker: str | None = None) -> bytes:

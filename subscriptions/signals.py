@@ -12,6 +12,9 @@ one of these is mended):
 - its subscriber queues are unbounded: the one subscriber hands signals on without waiting for anything, so its
   queue is empty after each turn of the loop; queues of single watchers are bounded in :mod:`subscriptions.tail`;
 - it replays nothing: after every (re)connection the backend sends :data:`GAP`, and the tails read the log's tops.
+
+A connection may also be silent because nothing gets through any more (a frozen Redis, a firewall that forgot it): the
+backend then asks for an answer and gives the connection up when none comes.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,6 +30,7 @@ from typing import Any, Final, cast
 
 import orjson
 from broadcaster import Broadcast, BroadcastBackend, Event
+from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
@@ -45,6 +50,24 @@ _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 5.0
 _CONNECT_TIMEOUT: Final = 2.0
 _QUEUE: Final = 10_000
+
+CONNECTED: Final = Gauge(
+    "hutong_signals_connected",
+    "1 while signals of other processes arrive; else the head check finds what they would tell.",
+    registry=None,
+)
+CONNECTIONS: Final = Counter(
+    "hutong_signals_connections_total", "Connections made to receive signals; all but the first again.", registry=None
+)
+UNSENT: Final = Counter("hutong_signals_unsent_total", "Messages of signals that Redis did not take.", registry=None)
+TRAVEL: Final = Histogram(
+    "hutong_signal_seconds",
+    "From a commit in another process to its signal in this one, by the clocks of both.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    registry=None,
+)
+METRICS: Final = (CONNECTED, CONNECTIONS, UNSENT, TRAVEL)
+"""The gateway's registry exports them."""
 
 Deliver = Callable[[Sequence[Signal] | None], None]
 """Takes signals, or None when some may have been lost. Must not block."""
@@ -107,7 +130,9 @@ class RedisBackend(BroadcastBackend):
     async def publish(self, channel: str, message: Any) -> None:
         if channel in self._channels:
             self._put(channel, message)
-        self._outgoing.append((channel, f"{self._origin} {message}"))
+        if len(self._outgoing) == _QUEUE:
+            UNSENT.inc()  # the oldest makes room
+        self._outgoing.append((channel, f"{self._origin} {time.time():.6f} {message}"))
         self._waiting.set()
 
     async def next_published(self) -> Event:
@@ -128,15 +153,26 @@ class RedisBackend(BroadcastBackend):
             await self._waiting.wait()
             self._waiting.clear()
             pipeline: Any = self._writer.pipeline(transaction=False)
+            count = len(self._outgoing)
             while self._outgoing:
                 pipeline.publish(*self._outgoing.popleft())
             try:
                 await pipeline.execute()
                 failing = False
             except (RedisError, OSError) as error:
+                UNSENT.inc(count)
                 if not failing:
                     log.warning("signals.publish_failed", error=repr(error))
                 failing = True
+
+    def _received(self, channel: str, message: str) -> None:
+        origin, _, rest = message.partition(" ")
+        if origin == self._origin:
+            return
+        sent, _, body = rest.partition(" ")
+        with suppress(ValueError):
+            TRAVEL.observe(max(time.time() - float(sent), 0.0))
+        self._put(channel, body)
 
     async def _listen(self) -> None:
         """Keep one subscribed connection; after each failure wait a little longer, up to five seconds."""
@@ -161,14 +197,15 @@ class RedisBackend(BroadcastBackend):
                         # Only now are later messages sure to come; whatever was published before may be lost.
                         self._put(message["channel"].decode(), GAP)
                         delay = _FIRST_DELAY
+                        CONNECTED.set(1)
+                        CONNECTIONS.inc()
                     elif message["type"] == "message":
-                        origin, _, body = message["data"].decode(errors="replace").partition(" ")
-                        if origin != self._origin:
-                            self._put(message["channel"].decode(), body)
+                        self._received(message["channel"].decode(), message["data"].decode(errors="replace"))
             except (RedisError, OSError) as error:
                 log.warning("signals.disconnected", error=repr(error), retry_in=delay)
             finally:
                 self._pubsub = None
+                CONNECTED.set(0)
                 await pubsub.aclose()
             await asyncio.sleep(delay * random.uniform(0.5, 1))
             delay = min(delay * 2, _LONGEST_DELAY)
@@ -193,6 +230,8 @@ class BroadcastSignals:
     def __init__(self, redis_url: str | None = None, *, backend: BroadcastBackend | None = None) -> None:
         if backend is None and redis_url is not None:
             backend = RedisBackend(redis_url)
+        if backend is None:
+            CONNECTED.set(1)  # there are no other processes
         self._broadcast = Broadcast(backend=backend) if backend is not None else Broadcast("memory://")
         self._pump: asyncio.Task[None] | None = None
 

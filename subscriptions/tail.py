@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeVar, cast
 
+from prometheus_client import Counter, Histogram
+
 from core import logs
 from core.clock import Clock
 from models.database import Database
@@ -41,6 +43,18 @@ QUEUE: Final = 1000
 _CHECK_TIMEOUT: Final = 15.0
 _REFRESH: Final = 10.0
 """Seconds after which the state of an unlogged feed is read again even if no signal came."""
+LAG: Final = Histogram(
+    "hutong_feed_lag_seconds",
+    "Real time from the change to its event in this process, for feeds that somebody follows.",
+    ["feed"],
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    registry=None,
+)
+UNTOLD: Final = Counter(
+    "hutong_head_checks_late_total", "Times the head check found events of a feed that no signal told.", registry=None
+)
+METRICS: Final = (LAG, UNTOLD)
+"""The gateway's registry exports them."""
 NO_EVENTS: Final = 2**62
 """An offset above all others: asking for what follows it tells top and epoch only."""
 
@@ -127,14 +141,20 @@ class _ValueWatcher(Watcher):
 class _Tail:
     """One watched feed. ``target`` is its highest known offset, ``position`` how far its shared stream has got."""
 
-    def __init__(self, name: str, ask: Callable[[str, int, Callable[[Page], None]], None]) -> None:
+    def __init__(self, name: str, ask: Callable[[str, int, Callable[[Page], None]], None], clock: Clock) -> None:
+        kind = kind_of(name)
         self.name = name
-        self.logged = kind_of(name).logged
+        self.logged = kind.logged
         self.watchers: set[Watcher] = set()
         self.live: set[EventWatcher] = set()
         self.target = 0
         self.position = 0
         self.signals = 0
+        self.told = 0
+        """Highest offset that a signal told."""
+        self._found = 0
+        self._clock = clock
+        self._lag = LAG.labels(kind.name)
         self._ask = ask
         self._reading = False
 
@@ -185,6 +205,14 @@ class _Tail:
                 watcher.signalled(Signal(self.name))
         self.position = self.target = 0
 
+    def checked(self, top: int) -> None:
+        """Take what the head check found out."""
+        # A signal that is only on its way comes before the next check.
+        if self._found > self.told:
+            UNTOLD.inc()
+        self._found = top if top > self.target and (self.target or self.live) else 0
+        self.signal(Signal(self.name, top))
+
     def settle(self, top: int, signals: int) -> None:
         """Believe the ``top`` that was read when no signal came since there were ``signals`` of them."""
         self.target = max(top, self.target) if self.signals != signals else top
@@ -202,6 +230,8 @@ class _Tail:
             if page.skips(after):
                 self.break_up()
             elif page.events:
+                oldest = page.events[0].at
+                self._lag.observe(max((self._clock.now() - oldest).total_seconds() / self._clock.speed, 0.0))
                 for watcher in list(self.live):
                     if not watcher.offer(page.events):
                         self.leave(watcher)
@@ -247,6 +277,7 @@ class FeedTails:
         for signal in signals:
             tail = self._tails.get(signal.feed)
             if tail is not None:
+                tail.told = max(tail.told, signal.offset or 0)
                 tail.signal(signal)
 
     @property
@@ -397,7 +428,7 @@ class FeedTails:
     def attach(self, feed: str, watcher: Watcher) -> _Tail:
         tail = self._tails.get(feed)
         if tail is None:
-            tail = self._tails[feed] = _Tail(feed, self._reader.ask)
+            tail = self._tails[feed] = _Tail(feed, self._reader.ask, self._clock)
         tail.watchers.add(watcher)
         return tail
 
@@ -457,7 +488,7 @@ class FeedTails:
                     continue
                 if top < tail.target and tail.signals == before:
                     tail.break_up()
-                tail.signal(Signal(name, top))
+                tail.checked(top)
 
     @property
     def epoch(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import redis.asyncio
 from core.ids import uuid7
 from subscriptions import signals as signals_module
 from subscriptions.feeds import ORDER, Signal
-from subscriptions.signals import CHANNEL, BroadcastSignals, RedisBackend, decode, encode
+from subscriptions.signals import CHANNEL, CONNECTED, CONNECTIONS, BroadcastSignals, RedisBackend, decode, encode
+from subscriptions.tail import LAG, UNTOLD
 from tests.engines import RedisServer
+from tests.proxy import proxied
 from tests.realtime.log import PATIENCE, append, new_feed, open_tails, reader, take, until
 
 
@@ -23,6 +26,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.signals: list[Signal] = []
+        self.feeds: set[str] = set()
         self.gaps = 0
 
     def deliver(self, signals: Sequence[Signal] | None) -> None:
@@ -30,6 +34,7 @@ class Inbox:
             self.gaps += 1
         else:
             self.signals.extend(signals)
+            self.feeds.update(s.feed for s in signals)
 
 
 def signal(value: Any = None) -> Signal:
@@ -185,6 +190,84 @@ async def test_frozen_redis_is_given_up(redis_server: RedisServer) -> None:
         await until(lambda: inbox.gaps == 2)
     finally:
         await port.close()
+
+
+@asynccontextmanager
+async def publishing(port: BroadcastSignals) -> AsyncIterator[list[Signal]]:
+    """Signals without pause; the list grows."""
+    sent: list[Signal] = []
+
+    async def publish() -> None:
+        while True:
+            sent.append(signal())
+            await port.publish([sent[-1]])
+            await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(publish())
+    try:
+        yield sent
+    finally:
+        task.cancel()
+
+
+@pytest.mark.parametrize("trouble", ["client kill", "restart", "outage", "black hole"])
+async def test_trouble_under_load(redis_server: RedisServer, trouble: str) -> None:
+    """What is lost is told as a gap, after which everything arrives again; the metrics say how it is."""
+    async with proxied(redis_server.port) as proxy:
+        backend = RedisBackend(f"redis://127.0.0.1:{proxy.port}/0", idle=0.2)
+        inbox = Inbox()
+        port = BroadcastSignals(backend=backend)
+        await port.start(inbox.deliver)
+        try:
+            await until(lambda: inbox.gaps == 1)
+            made = CONNECTIONS._value.get()
+            async with process(redis_server.url) as (other, _), publishing(other) as sent:
+                await until(lambda: len(inbox.signals) > 100)
+                assert CONNECTED._value.get() == 1
+                # A round of trouble, over and over: none of them may be the last.
+                for gaps in (1, 2):
+                    match trouble:
+                        case "client kill":
+                            admin = redis.asyncio.from_url(redis_server.url)
+                            await admin.client_kill_filter(_type="pubsub", skipme=True)
+                            await admin.aclose()
+                        case "restart":
+                            redis_server.kill()
+                            redis_server.start()
+                        case "outage":
+                            redis_server.stop()
+                            await until(lambda: CONNECTED._value.get() == 0)
+                            redis_server.start()
+                        case "black hole":
+                            proxy.swallow(True)
+                            await until(lambda: CONNECTED._value.get() == 0)
+                            proxy.swallow(False)
+                    await until(lambda: inbox.gaps > gaps)  # noqa: B023
+                    mark = len(sent)
+                    await until(lambda: not inbox.feeds.isdisjoint(s.feed for s in sent[mark:]))  # noqa: B023
+            assert CONNECTIONS._value.get() >= made + 2
+            positions = {s.feed: i for i, s in enumerate(sent)}
+            told = [positions[s.feed] for s in inbox.signals]
+            assert told == sorted(set(told)), "each once, in the order of their sender"
+        finally:
+            await port.close()
+
+
+async def test_lag_and_lost_signals_are_measured(database_url: str) -> None:
+    def observed() -> float:
+        return sum(bucket.get() for bucket in LAG.labels("order")._buckets)
+
+    feed = new_feed()
+    async with open_tails(database_url, timedelta(milliseconds=20)) as (database, tails):
+        updates = tails.follow(feed, None, reader(database, feed))
+        await take(updates)
+        found, events = UNTOLD._value.get(), observed()
+        for _ in range(2):
+            await append(database, feed)  # and nobody tells
+            await take(updates)
+        await until(lambda: UNTOLD._value.get() > found)
+        assert observed() == events + 2
+        await updates.aclose()
 
 
 async def test_more_than_fits_becomes_a_gap(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
