@@ -32,13 +32,26 @@ python_types: Final[dict[type, str]] = {}
 type_views: Final[dict[str, frozenset[View]]] = {}
 """GraphQL object or interface type name → views it exists in."""
 
+shared_types: Final[set[str]] = set()
+"""Names of the object types whose plain fields depend on the object alone: see :func:`exposes`."""
 
-def exposes(*classes: type, views: frozenset[View] | set[View] = ALL) -> Callable[[type[T]], type[T]]:
-    """Class decorator above ``@strawberry.type``: the views that know the type, and the classes shown as it."""
+
+def exposes(
+    *classes: type, views: frozenset[View] | set[View] = ALL, shared: bool = False
+) -> Callable[[type[T]], type[T]]:
+    """Class decorator above ``@strawberry.type``: the views that know the type, and the classes shown as it.
+
+    ``shared``: everybody of one view and language who may see an object sees the same in those of its fields that
+    cannot know the caller, because they are read from the object or computed of nothing else. A field whose resolver
+    takes ``info`` says so itself (:func:`shared`). What is not declared is per viewer: subscribers who select it
+    share no execution with anybody else.
+    """
 
     def declare(cls: type[T]) -> type[T]:
         definition: Any = cls.__dict__["__strawberry_definition__"]
         type_views[definition.name] = frozenset(views)
+        if shared:
+            shared_types.add(definition.name)
         for python_type in classes:
             python_types[python_type] = definition.name
         return cls
@@ -49,6 +62,15 @@ def exposes(*classes: type, views: frozenset[View] | set[View] = ALL) -> Callabl
 def only(*views: View) -> dict[str, Any]:
     """``metadata`` of a field that only these views may see; without it the field has its type's views."""
     return {"views": frozenset(views)}
+
+
+def shared(field: Any, *views: View) -> Any:
+    """Declare that ``field``, although its resolver takes ``info``, depends on the caller by its view alone.
+
+    With ``views``: in these; in the others it is per viewer.
+    """
+    field.metadata = {**field.metadata, "shared": frozenset(views or ALL)}
+    return field
 
 
 Int64 = NewType("Int64", int)
@@ -125,14 +147,14 @@ class UserError:
 type_views["Node"] = type_views["UserError"] = ALL
 
 
-@exposes(money.Money)
+@exposes(money.Money, shared=True)
 @strawberry.type
 class Money:
     amount: Int64 = strawberry.field(description="Minor units (fen for CNY).")
     currency: str = strawberry.field(description="ISO 4217.")
 
 
-@exposes(Point)
+@exposes(Point, shared=True)
 @strawberry.type
 class GeoPoint:
     latitude: float
@@ -151,7 +173,7 @@ class GeoPointInput:
         return Point(self.latitude, self.longitude, self.crs)
 
 
-@exposes(resolving.PageInfo)
+@exposes(resolving.PageInfo, shared=True)
 @strawberry.type
 class PageInfo:
     has_next_page: bool

@@ -29,7 +29,7 @@ from strawberry.types.lazy_type import LazyType
 
 from auth.principals import View
 from resolvers.base import Refusal
-from schema.base import Int64, Int64Scalar, python_types, type_views
+from schema.base import Int64, Int64Scalar, python_types, shared_types, type_views
 
 DEFINITION: Final = "strawberry-definition"
 """Key under which graphql-core's objects carry the Strawberry definition they came from."""
@@ -153,6 +153,24 @@ def field_views(field: Any) -> frozenset[View] | None:
     """The views a graphql-core field declares for itself, None when it has those of its type."""
     declared = field.extensions.get(DEFINITION)
     return declared.metadata.get("views") if isinstance(declared, StrawberryField) else None
+
+
+def is_shared(kind: GraphQLObjectType, name: str, view: View) -> bool:
+    """Whether all callers of ``view`` and of one language who may see an object of ``kind`` see the same in a field."""
+    declared = kind.fields[name].extensions.get(DEFINITION)
+    if not isinstance(declared, StrawberryField) or declared.extensions:
+        return False
+    if view in declared.metadata.get("shared", ()):
+        return True
+    resolver = declared.base_resolver
+    return _is_plain(kind) and (resolver is None or resolver.info_parameter is None)
+
+
+def _is_plain(kind: GraphQLObjectType) -> bool:
+    """Whether ``kind`` was declared shared; a page or an edge of things holds them and says nothing of its own."""
+    declared = kind.extensions.get(DEFINITION)
+    generic = isinstance(declared, StrawberryObjectDefinition) and declared.concrete_of is not None
+    return generic or kind.name in shared_types
 
 
 def views_of_type(kind: GraphQLObjectType | GraphQLInterfaceType) -> frozenset[View]:

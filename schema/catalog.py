@@ -25,6 +25,7 @@ from schema.base import (
     mutation,
     node_id,
     result,
+    shared,
 )  # fmt: skip
 from services import catalog
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 VIEWS = frozenset({C, M, R, A, P})
 
 
-@exposes(catalog.SkuRecord, views=VIEWS)
+@exposes(catalog.SkuRecord, views=VIEWS, shared=True)
 @strawberry.type(description="A variant of an item; what is bought.")
 class Sku(Node):
     id: strawberry.ID = node_id("Sku")
@@ -43,7 +44,7 @@ class Sku(Node):
     stock: int | None = strawberry.field(description="Units that can still be bought; null when not counted.")
 
 
-@exposes(catalog.OptionRecord, views=VIEWS)
+@exposes(catalog.OptionRecord, views=VIEWS, shared=True)
 @strawberry.type
 class Option(Node):
     id: strawberry.ID = node_id("Option")
@@ -51,7 +52,7 @@ class Option(Node):
     price_delta: Money = money_field("price_delta", description="Added to the price; may be negative.")
 
 
-@exposes(catalog.OptionGroupRecord, views=VIEWS)
+@exposes(catalog.OptionGroupRecord, views=VIEWS, shared=True)
 @strawberry.type(description="Between `minSelected` and `maxSelected` of the options are chosen.")
 class OptionGroup(Node):
     id: strawberry.ID = node_id("OptionGroup")
@@ -61,21 +62,21 @@ class OptionGroup(Node):
     options: list[Option]
 
 
-@exposes(catalog.ItemRecord, views=VIEWS)
+@exposes(catalog.ItemRecord, views=VIEWS, shared=True)
 @strawberry.type
 class Item(Node):
     id: strawberry.ID = node_id("Item")
     name: str
     description: str
-    store: Annotated[Store, strawberry.lazy("schema.merchants")] = computed(merchants.store_of)
-    category: Annotated[Category, strawberry.lazy("schema.catalog")] = computed(resolvers.category_of)
+    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(computed(merchants.store_of))
+    category: Annotated[Category, strawberry.lazy("schema.catalog")] = shared(computed(resolvers.category_of))
     is_available: bool = strawberry.field(description="The staff's switch.")
     is_sold_out: bool = strawberry.field(description="Nothing is left of any variant.")
     skus: list[Sku]
     option_groups: list[OptionGroup]
 
 
-@exposes(catalog.CategoryRecord, views=VIEWS)
+@exposes(catalog.CategoryRecord, views=VIEWS, shared=True)
 @strawberry.type(description="A part of a store's menu.")
 class Category(Node):
     id: strawberry.ID = node_id("Category")

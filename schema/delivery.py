@@ -32,6 +32,7 @@ from schema.base import (
     only,
     query,
     result,
+    shared,
     subscription,
 )  # fmt: skip
 from services import errors
@@ -52,13 +53,13 @@ ANYONE = frozenset({C, M, R, A})
 OrderType = Annotated["Order", strawberry.lazy("schema.ordering")]
 
 
-@exposes(FeedResetRecord)
+@exposes(FeedResetRecord, shared=True)
 @strawberry.type(description="The log no longer reaches back to `after`: this snapshot replaces what you had.")
 class FeedReset:
     reason: ResetReason
 
 
-@exposes(Position, views=ANYONE)
+@exposes(Position, views=ANYONE, shared=True)
 @strawberry.type
 class RiderLocation:
     location: GeoPoint
@@ -66,8 +67,10 @@ class RiderLocation:
     accuracy_metres: float | None
     heading: float | None = strawberry.field(description="Degrees clockwise from north.")
     speed: float | None = strawberry.field(description="Metres per second.")
-    age_seconds: int = computed(resolvers.age_of, description="When it was sent; `recordedAt` says it at any time.")
-    is_stale: bool = computed(resolvers.is_stale, description="Too old to be taken for where the rider is.")
+    age_seconds: int = shared(
+        computed(resolvers.age_of, description="When it was sent; `recordedAt` says it at any time.")
+    )
+    is_stale: bool = shared(computed(resolvers.is_stale, description="Too old to be taken for where the rider is."))
 
 
 @exposes(TrackPointRecord, views={R, A})
@@ -78,12 +81,12 @@ class TrackPoint:
     accuracy_metres: float | None
 
 
-@exposes(RiderRecord, views=ANYONE)
+@exposes(RiderRecord, views=ANYONE, shared=True)
 @strawberry.type
 class Rider(Node):
     id: strawberry.ID = node_id("Rider")
     name: str
-    phone: str = computed(resolvers.phone_of, description="Masked for everybody but the rider.")
+    phone: str = shared(computed(resolvers.phone_of, description="Masked for everybody but the rider."), C, M)
     online: bool
     location: GeoPoint | None = computed(resolvers.own_location, R, A)
     located_at: datetime | None = strawberry.field(metadata=only(R, A))
@@ -93,10 +96,10 @@ class Rider(Node):
     )
 
 
-@exposes(Offer, views={M, R, A})
+@exposes(Offer, views={M, R, A}, shared=True)
 @strawberry.type
 class DeliveryOffer:
-    rider: Rider = computed(resolvers.offered_rider)
+    rider: Rider = shared(computed(resolvers.offered_rider))
     expires_at: datetime
 
 
@@ -112,13 +115,13 @@ def _distance_metres(root: Any) -> int:
     return root.distance_m
 
 
-@exposes(DeliveryRecord, views=ANYONE)
+@exposes(DeliveryRecord, views=ANYONE, shared=True)
 @strawberry.type
 class Delivery(Node):
     id: strawberry.ID = node_id("Delivery")
     state: DeliveryState
     order: OrderType
-    rider: Rider | None = computed(resolvers.rider_of, description="Once a rider has the job.")
+    rider: Rider | None = shared(computed(resolvers.rider_of, description="Once a rider has the job."))
     pickup: GeoPoint = computed(_pickup)
     dropoff: GeoPoint = computed(_dropoff)
     distance_metres: int = computed(_distance_metres)
@@ -126,8 +129,8 @@ class Delivery(Node):
     pickup_eta: datetime | None
     eta: datetime | None
     fee: Money = money_field("fee")
-    rider_location: RiderLocation | None = computed(
-        resolvers.location_of, description="Only while a rider is on the job."
+    rider_location: RiderLocation | None = shared(
+        computed(resolvers.location_of, description="Only while a rider is on the job.")
     )
     track: Connection[TrackPoint] = computed(resolvers.track_of, R, A, description="Oldest first; kept for a while.")
 
@@ -180,7 +183,7 @@ def _value(root: Any) -> Any:
     return root.value
 
 
-@exposes(views={R})
+@exposes(views={R}, shared=True)
 @strawberry.type
 class RiderTasksUpdate:
     cursor: str
@@ -201,7 +204,7 @@ def _eta(root: Any) -> datetime | None:
     return sighting.eta
 
 
-@exposes(views={C, M, A})
+@exposes(views={C, M, A}, shared=True)
 @strawberry.type
 class RiderLocationUpdate:
     cursor: str

@@ -29,7 +29,7 @@ CityType = Annotated["City", strawberry.lazy("schema.merchants")]
 PEOPLE = (C, M, R, A)
 
 
-@exposes(PersonModel)
+@exposes(PersonModel, shared=True)
 @strawberry.type
 class Person(Node):
     id: strawberry.ID = node_id("Person")

@@ -11,7 +11,7 @@ from models.ordering import OrderState
 from resolvers import insight as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from schema.base import A, Money, exposes, subscription
+from schema.base import A, Money, computed, exposes, shared, subscription
 from services import insight
 from subscriptions.updates import UpdateKind
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from schema.merchants import Store
 
 
-@exposes(insight.OrderStateCount, views={A})
+@exposes(insight.OrderStateCount, views={A}, shared=True)
 @strawberry.type
 class OrderStateCount:
     state: OrderState
     count: int
 
 
-@exposes(insight.CityOverview, views={A})
+@exposes(insight.CityOverview, views={A}, shared=True)
 @strawberry.type(description="Figures of a city at one instant. Today is the city's local day.")
 class CityOverview:
     at: datetime
@@ -48,19 +48,19 @@ class CityOverview:
     click_to_door_p90_seconds: int | None
 
 
-@exposes(views={A})
+@exposes(views={A}, shared=True)
 @strawberry.type(description="The city now, at most once a second. Intermediate changes are skipped.")
 class CityUpdate:
     cursor: str
     kind: UpdateKind
     at: datetime
     overview: CityOverview = strawberry.field(resolver=resolvers.overview_in)
-    stores: list[Annotated[Store, strawberry.lazy("schema.merchants")]] = strawberry.field(resolver=resolvers.stores_in)
-    riders: list[Annotated[Rider, strawberry.lazy("schema.delivery")]] = strawberry.field(
-        resolver=resolvers.riders_in, description="Online riders whose position is known."
+    stores: list[Annotated[Store, strawberry.lazy("schema.merchants")]] = shared(computed(resolvers.stores_in))
+    riders: list[Annotated[Rider, strawberry.lazy("schema.delivery")]] = shared(
+        computed(resolvers.riders_in, description="Online riders whose position is known.")
     )
-    deliveries: list[Annotated[Delivery, strawberry.lazy("schema.delivery")]] = strawberry.field(
-        resolver=resolvers.deliveries_in, description="Waiting for a rider or under way."
+    deliveries: list[Annotated[Delivery, strawberry.lazy("schema.delivery")]] = shared(
+        computed(resolvers.deliveries_in, description="Waiting for a rider or under way.")
     )
 
 

@@ -34,6 +34,7 @@ from schema.base import (
     node_id,
     query,
     result,
+    shared,
 )  # fmt: skip
 from services import merchants
 from services.delivery.nearby import RiderSupply
@@ -52,7 +53,7 @@ RiderType = Annotated["Rider", strawberry.lazy("schema.delivery")]
 StoreType = Annotated["Store", strawberry.lazy("schema.merchants")]
 
 
-@exposes(merchants.CityRecord)
+@exposes(merchants.CityRecord, shared=True)
 @strawberry.type
 class City(Node):
     id: strawberry.ID = node_id("City")
@@ -85,7 +86,7 @@ class City(Node):
     stores: Connection[StoreType] = computed(resolvers.stores_of_city, A, description="Oldest first.")
 
 
-@exposes(merchants.MerchantRecord)
+@exposes(merchants.MerchantRecord, shared=True)
 @strawberry.type(description="A business with one or more stores.")
 class Merchant(Node):
     id: strawberry.ID = node_id("Merchant")
@@ -93,7 +94,7 @@ class Merchant(Node):
     stores: Connection[StoreType] = computed(resolvers.stores_of_merchant, description="Oldest first.")
 
 
-@exposes(merchants.OpeningHours)
+@exposes(merchants.OpeningHours, shared=True)
 @strawberry.type(description="Open from `opens` to `closes`, which is on the next day when it is not after `opens`.")
 class StoreHours:
     weekday: int = strawberry.field(description="ISO: 1 Monday to 7 Sunday.")
@@ -101,7 +102,7 @@ class StoreHours:
     closes: str = strawberry.field(description="Local HH:MM, up to 24:00.")
 
 
-@exposes(merchants.TagRecord)
+@exposes(merchants.TagRecord, shared=True)
 @strawberry.type(description="A category for finding stores.")
 class StoreTag(Node):
     id: strawberry.ID = node_id("StoreTag")
@@ -109,7 +110,7 @@ class StoreTag(Node):
     name: str
 
 
-@exposes(merchants.TableRecord)
+@exposes(merchants.TableRecord, shared=True)
 @strawberry.type
 class DiningTable(Node):
     id: strawberry.ID = node_id("DiningTable")
@@ -117,20 +118,20 @@ class DiningTable(Node):
     seats: int
 
 
-@exposes(merchants.StoreRecord)
+@exposes(merchants.StoreRecord, shared=True)
 @strawberry.type
 class Store(Node):
     id: strawberry.ID = node_id("Store")
     name: str
-    merchant: Merchant = computed(resolvers.merchant_of)
-    city: City = computed(resolvers.city_of)
+    merchant: Merchant = shared(computed(resolvers.merchant_of))
+    city: City = shared(computed(resolvers.city_of))
     location: GeoPoint
     address: str
     phone: str
     status: StoreStatus = strawberry.field(description="Set by the staff.")
-    is_open: bool = computed(resolvers.is_open, description="OPEN by status and by hours.")
-    opens_at: datetime | None = computed(
-        resolvers.opens_at, description="The next opening when only its hours keep the store closed."
+    is_open: bool = shared(computed(resolvers.is_open, description="OPEN by status and by hours."))
+    opens_at: datetime | None = shared(
+        computed(resolvers.opens_at, description="The next opening when only its hours keep the store closed.")
     )
     hours: list[StoreHours]
     delivery_radius_metres: int = computed(resolvers.delivery_radius)
@@ -138,10 +139,10 @@ class Store(Node):
     minimum_order: Money = money_field("minimum_order")
     delivery_fee: Money = money_field("delivery_fee")
     prep_minutes: int
-    tags: list[StoreTag] = computed(resolvers.tags_of)
+    tags: list[StoreTag] = shared(computed(resolvers.tags_of))
     distance_metres: int | None = strawberry.field(description="From `near` of the list the store was found in.")
     menu: list[Annotated[Category, strawberry.lazy("schema.catalog")]] = computed(catalog.menu_of, C, M, R, A, P)
-    tables: list[DiningTable] = computed(resolvers.tables_of)
+    tables: list[DiningTable] = shared(computed(resolvers.tables_of))
     queue: Annotated[QueueBoard, strawberry.lazy("schema.queueing")] = computed(queueing.board_of, C, M, A, D)
     services: list[FulfilmentMode] = computed(resolvers.services_of)
     rider_supply: RiderSupply = computed(

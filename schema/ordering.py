@@ -35,6 +35,7 @@ from schema.base import (
     node_id,
     query,
     result,
+    shared,
     subscription,
 )  # fmt: skip
 from schema.delivery import Delivery, FeedReset
@@ -94,11 +95,11 @@ class Address:
     location: GeoPoint
 
 
-@exposes(LineRecord, views=PARTIES)
+@exposes(LineRecord, views=PARTIES, shared=True)
 @strawberry.type(description="Names and prices as they were when the order was placed.")
 class OrderLine(Node):
     id: strawberry.ID = node_id("OrderLine")
-    sku: SkuType | None = computed(catalog.sku_of)
+    sku: SkuType | None = shared(computed(catalog.sku_of))
     item_name: str
     sku_name: str
     options: list[str]
@@ -107,7 +108,7 @@ class OrderLine(Node):
     total: Money = money_field("total")
 
 
-@exposes(PaymentModel, views={C, M, A})
+@exposes(PaymentModel, views={C, M, A}, shared=True)
 @strawberry.type
 class Payment(Node):
     id: strawberry.ID = node_id("Payment")
@@ -118,7 +119,7 @@ class Payment(Node):
     pay_url: str | None = computed(resolvers.pay_url, C, description="Where the consumer pays, while PENDING.")
 
 
-@exposes(OrderEventRecord, views=PARTIES)
+@exposes(OrderEventRecord, views=PARTIES, shared=True)
 @strawberry.type
 class OrderEvent:
     type: str
@@ -139,7 +140,7 @@ def _address(root: Any, info: Info) -> AddressRecord | None:
     )
 
 
-@exposes(OrderRecord, views=PARTIES)
+@exposes(OrderRecord, views=PARTIES, shared=True)
 @strawberry.type
 class Order(Node):
     id: strawberry.ID = node_id("Order")
@@ -147,20 +148,20 @@ class Order(Node):
     state: OrderState
     mode: FulfilmentMode
     version: int = strawberry.field(description="Counts the order's events; grows by one with each.")
-    store: StoreType = computed(merchants.store_of)
-    consumer: PersonType = computed(identity.consumer_of)
+    store: StoreType = shared(computed(merchants.store_of))
+    consumer: PersonType = shared(computed(identity.consumer_of))
     address: Address | None = computed(_address)
-    table: TableType | None = computed(merchants.table_of)
+    table: TableType | None = shared(computed(merchants.table_of))
     note: str
-    lines: list[OrderLine] = computed(resolvers.lines_of)
+    lines: list[OrderLine] = shared(computed(resolvers.lines_of))
     subtotal: Money = money_field("subtotal")
     delivery_fee: Money = money_field("delivery_fee")
     total: Money = money_field("total")
     refunded: Money = money_field("refunded")
-    payment: Payment | None = computed(resolvers.payment_of, C, M, A)
+    payment: Payment | None = shared(computed(resolvers.payment_of, C, M, A))
     delivery: Delivery | None
-    available_actions: list[OrderAction] = computed(
-        resolvers.actions_of, description="What you may do to the order now."
+    available_actions: list[OrderAction] = shared(
+        computed(resolvers.actions_of, description="What you may do to the order now.")
     )
     placed_at: datetime
     paid_at: datetime | None
@@ -175,14 +176,14 @@ class Order(Node):
     promised_ready_at: datetime | None
     eta: datetime | None = strawberry.field(description="When it is expected at the door, or ready to be fetched.")
     close_reason: str | None
-    events: Connection[OrderEvent] = computed(resolvers.order_events)
+    events: Connection[OrderEvent] = shared(computed(resolvers.order_events))
 
 
 def _value(root: Any) -> Any:
     return root.value
 
 
-@exposes(views=PARTIES)
+@exposes(views=PARTIES, shared=True)
 @strawberry.type
 class OrderUpdate:
     cursor: str
@@ -193,7 +194,7 @@ class OrderUpdate:
     order: Order = computed(_value)
 
 
-@exposes(views={M, A})
+@exposes(views={M, A}, shared=True)
 @strawberry.type
 class StoreBoardUpdate:
     cursor: str

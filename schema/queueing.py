@@ -25,6 +25,7 @@ from schema.base import (
     node_id,
     query,
     result,
+    shared,
     subscription,
 )
 from schema.delivery import FeedReset
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 VIEWS = frozenset({C, M, A, D})
 
 
-@exposes(queueing.Ticket, views=VIEWS)
+@exposes(queueing.Ticket, views=VIEWS, shared=True)
 @strawberry.type(description="A number somebody holds in a store's queue.")
 class QueueTicket(Node):
     id: strawberry.ID = node_id("QueueTicket")
     number: str = strawberry.field(description="Class code and daily sequence, for example A012.")
     state: QueueTicketState
-    store: Annotated[Store, strawberry.lazy("schema.merchants")] = computed(merchants.store_of)
+    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(computed(merchants.store_of))
     party_size: int
     position: int | None = strawberry.field(description="Place in line, 1 = next; null when not WAITING.")
     estimated_wait_minutes: int | None = strawberry.field(description="Null when not WAITING.")
@@ -56,7 +57,7 @@ class QueueTicket(Node):
     version: int
 
 
-@exposes(queueing.ClassLine, views=VIEWS)
+@exposes(queueing.ClassLine, views=VIEWS, shared=True)
 @strawberry.type(description="The line of parties of one size.")
 class QueueClass(Node):
     id: strawberry.ID = node_id("QueueClass")
@@ -69,15 +70,15 @@ class QueueClass(Node):
     next: list[QueueTicket] = strawberry.field(description="The first 20 in line.")
 
 
-@exposes(queueing.Board, views=VIEWS)
+@exposes(queueing.Board, views=VIEWS, shared=True)
 @strawberry.type(description="The queue of one store.")
 class QueueBoard:
-    store: Annotated[Store, strawberry.lazy("schema.merchants")] = computed(merchants.store_of)
+    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(computed(merchants.store_of))
     open: bool = strawberry.field(description="Whether the staff hand out numbers.")
     classes: list[QueueClass]
 
 
-@exposes(views={C, M})
+@exposes(views={C, M}, shared=True)
 @strawberry.type(description="A ticket after it or its place in line changed. Intermediate changes may be skipped.")
 class QueueTicketUpdate:
     cursor: str
@@ -88,7 +89,7 @@ class QueueTicketUpdate:
     ticket: QueueTicket = strawberry.field(resolver=resolvers.value_of)
 
 
-@exposes(views={C, M, D})
+@exposes(views={C, M, D}, shared=True)
 @strawberry.type(description="A board after any change. Intermediate changes may be skipped.")
 class QueueBoardUpdate:
     cursor: str

@@ -1,0 +1,102 @@
+"""A shorter way to the wire for uvicorn's WebSockets.
+
+:class:`DirectWebSocketProtocol` is uvicorn's own protocol on the sans-I/O core of ``websockets``, which besides offers
+itself to the application as the ASGI extension :data:`EXTENSION`. Through it a message goes into the transport in one
+call, without a task, a lock or a copy of what several connections share, and the application sees whether the peer
+takes what it is sent, which ASGI has no word for. Without the extension everything works over plain ASGI messages.
+"""
+
+from __future__ import annotations
+
+from asyncio.transports import BaseTransport
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from starlette.types import Scope
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+EXTENSION: Final = "hutong.direct"
+WRITE_BUFFER: Final = 64 * 1024
+"""Bytes that may wait in the transport of a connection, besides those in the kernel, before it counts as blocked."""
+
+_FINAL_TEXT: Final = 0x81
+_NORMAL_LENGTHS: Final = [bytes((_FINAL_TEXT, length)) for length in range(126)]
+
+
+def text_header(length: int) -> bytes:
+    """The header of an unfragmented, unmasked text frame (RFC 6455, section 5.2)."""
+    if length < 126:
+        return _NORMAL_LENGTHS[length]
+    if length < 65536:
+        return bytes((_FINAL_TEXT, 126)) + length.to_bytes(2, "big")
+    return bytes((_FINAL_TEXT, 127)) + length.to_bytes(8, "big")
+
+
+class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
+    """Give this class to uvicorn as ``ws``."""
+
+    paused = False
+    """The peer takes less than it is sent: nothing more should be written until ``resumed`` is called."""
+    resumed: Callable[[], None] | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(WRITE_BUFFER)
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            cast("dict[str, Any]", self.scope)["extensions"][EXTENSION] = self
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.paused = False
+        if self.resumed is not None:
+            self.resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.resumed = None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return 0 if self.disconnected else self.transport.get_write_buffer_size()
+
+    def send_text(self, parts: tuple[bytes, ...]) -> None:
+        """Send the concatenation of ``parts``, UTF-8, as one message; nothing when the connection is ending."""
+        if not self.close_sent and not self.disconnected:
+            length = 0
+            for part in parts:
+                length += len(part)
+            self.transport.write(b"".join((text_header(length), *parts)))
+
+    def end(self, code: int, reason: str, patience: float) -> None:
+        """Send a close frame, and cut the connection when it is not over in ``patience`` seconds.
+
+        uvicorn would wait for a peer that takes nothing for as long as the kernel does.
+        """
+        if self.close_sent or self.disconnected or self.transport.is_closing():
+            self.abort()
+            return
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(patience, self.abort)
+
+    def abort(self) -> None:
+        """Cut the connection; what was not sent is dropped."""
+        if not self.disconnected:
+            self.transport.abort()
+
+
+def direct(scope: Scope) -> DirectWebSocketProtocol | None:
+    """The extension, where the server offers it."""
+    return cast("DirectWebSocketProtocol | None", scope.get("extensions", {}).get(EXTENSION))
