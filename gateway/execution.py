@@ -36,7 +36,7 @@ from gateway.contracts import Contract
 from gateway.documents import Document, Documents, document_id
 from gateway.errors import describe, present
 from gateway.operations import Operations, name_of
-from gateway.refusals import BAD_REQUEST, BAD_USER_INPUT, TIMEOUT, Refused, refuse, shown
+from gateway.refusals import BAD_REQUEST, BAD_USER_INPUT, INTERNAL, TIMEOUT, Refused, refuse, shown
 from resolvers.context import Context
 
 log = logs.get(__name__)
@@ -245,9 +245,9 @@ class Gateway:
         Closing the generator ends the subscription at its source.
         """
         started = time.perf_counter()
-        codes: list[str] = []
+        failure: Refused | Interrupted | None = None
         try:
-            events = await self._source(operation, context)
+            events = await self.open(operation, context)
             try:
                 async for event in events:
                     yield event
@@ -255,16 +255,42 @@ class Gateway:
                 close = getattr(events, "aclose", None)
                 if close is not None:
                     await close()
-        except (BusinessError, Unauthenticated) as error:
-            message, extensions = describe(error, context, mask=self._mask)
-            codes.append(extensions["code"])
-            raise Refused([{"message": message, "extensions": extensions}], 403) from error
         except Exception as error:
-            _, extensions = describe(error, context, mask=True)
-            codes.append(extensions["code"])
-            raise Interrupted(extensions.get("errorId", "")) from error
+            failure = self.failure(error, context)
+            raise failure from error
         finally:
-            self._record(operation, context, started, codes)
+            self.ended(operation, context, started, failure)
+
+    async def open(self, operation: Operation, context: Context) -> AsyncIterator[Any]:
+        """What the resolver of a subscription follows, as it returned it.
+
+        Raises what the resolver raises. For those who iterate themselves: errors, also later ones, are to be told
+        by :meth:`failure`, and the end by :meth:`ended`.
+        """
+        stream: Any = _source_events(self._executor(operation, context, None))
+        if isinstance(stream, Awaitable):
+            stream = cast(Any, await stream)
+        if isinstance(stream, ExecutionResult):
+            error = (stream.errors or [GraphQLError("no source")])[0]
+            raise error.original_error or error
+        return aiter(stream)
+
+    def failure(self, error: Exception, context: Context) -> Refused | Interrupted:
+        """What an error of a subscription's source means to the subscriber."""
+        if isinstance(error, Refused | Interrupted):
+            return error
+        if isinstance(error, BusinessError | Unauthenticated):
+            message, extensions = describe(error, context, mask=self._mask)
+            return Refused([{"message": message, "extensions": extensions}], 403)
+        _, extensions = describe(error, context, mask=True)
+        return Interrupted(extensions.get("errorId", ""))
+
+    def ended(
+        self, operation: Operation, context: Context, started: float, failure: Refused | Interrupted | None
+    ) -> None:
+        """Log a subscription that has ended; ``started`` is of ``time.perf_counter``."""
+        code = None if failure is None else failure.code if isinstance(failure, Refused) else INTERNAL
+        self._record(operation, context, started, () if code is None else (code,))
 
     def render(self, operation: Operation, context: Context, event: Any) -> Answer | Awaitable[Answer]:
         """What one event of a subscription is delivered as, with fresh loaders; at once when nothing has to wait."""
@@ -284,15 +310,6 @@ class Gateway:
             async for event in events:
                 answer = self.render(operation, context, event)
                 yield orjson.loads((await answer if isinstance(answer, Awaitable) else answer).body)
-
-    async def _source(self, operation: Operation, context: Context) -> AsyncIterator[Any]:
-        stream: Any = _source_events(self._executor(operation, context, None))
-        if isinstance(stream, Awaitable):
-            stream = cast(Any, await stream)
-        if isinstance(stream, ExecutionResult):
-            error = (stream.errors or [GraphQLError("no source")])[0]
-            raise error.original_error or error
-        return aiter(stream)
 
     def _start(self, operation: Operation, context: Context, root: Any) -> Outcome | Awaitable[Outcome]:
         """Begin to execute, with what takes the operation."""

@@ -25,6 +25,7 @@ from graphql import (
 from strawberry.tools import merge_types
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
 from strawberry.types.lazy_type import LazyType
 
 from auth.principals import View
@@ -162,7 +163,7 @@ def is_shared(kind: GraphQLObjectType, name: str, view: View) -> bool:
         return False
     if view in declared.metadata.get("shared", ()):
         return True
-    resolver = declared.base_resolver
+    resolver = cast("StrawberryResolver[Any] | None", cast(Any, declared).base_resolver)
     return _is_plain(kind) and (resolver is None or resolver.info_parameter is None)
 
 
