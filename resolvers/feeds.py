@@ -6,7 +6,7 @@ A subscription is admitted once and re-checked by its transport whenever its cal
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -21,6 +21,7 @@ from services.feeds import Feed
 from subscriptions import paging
 from subscriptions.feeds import Event, Policy
 from subscriptions.paging import FeedPage
+from subscriptions.tail import EventWatcher
 from subscriptions.updates import Update
 
 T = TypeVar("T")
@@ -51,20 +52,32 @@ class Admission(Generic[T]):
         assert self.feed.snapshot is not None
         return await self.feed.snapshot(self._context.runtime, self._context.principal, self.key)
 
-    async def shown(self, update: Update[T | Event]) -> Update[T] | None:
-        """The update with what the caller is shown, None when it is shown nothing of it.
+    def value_of(self, event: Event) -> T:
+        """What an event of a lossless feed says."""
+        assert self.feed.value is not None
+        return self.feed.value(event)
+
+    def shows(self, value: T) -> bool:
+        """Whether the caller may see ``value``, as far as can be told at once."""
+        shows = self.feed.shows
+        return shows is None or shows(self._context.principal, value)
+
+    async def may_see(self, value: T) -> bool:
+        """Whether the caller may see ``value``.
 
         Raises AccessEnded when what comes after it is none of the caller's business either.
         """
+        if self.shows(value):
+            return True
+        await self.recheck(self._context.principal)
+        return False
+
+    async def shown(self, update: Update[T | Event]) -> Update[T] | None:
+        """The update with what the caller is shown, None when it is shown nothing of it. Raises AccessEnded."""
         value: Any = update.value
         if isinstance(value, Event):
-            assert self.feed.value is not None
-            value = self.feed.value(value)
-        shows = self.feed.shows
-        if shows is None or shows(self._context.principal, value):
-            return update.carrying(value)
-        await self.recheck(self._context.principal)
-        return None
+            value = self.value_of(value)
+        return update.carrying(value) if await self.may_see(value) else None
 
 
 async def admit(context: Context, feed: Feed[T], thing: str | UUID) -> Admission[T]:
@@ -78,29 +91,95 @@ async def admit(context: Context, feed: Feed[T], thing: str | UUID) -> Admission
     return admission
 
 
-async def follow(
-    context: Context, feed: Feed[T], thing: str | UUID, after: str | None, min_interval: timedelta = timedelta(0)
-) -> AsyncGenerator[Update[T], None]:
-    """A snapshot and everything that follows; after a value that is final, nothing.
+class Following(AsyncIterator[Update[T]]):
+    """What one subscription follows: a snapshot and everything that comes after it; after a final value nothing.
 
-    Raises NotFound at first, AccessEnded later.
+    Iterating raises NotFound at first and AccessEnded later. The hub, which shares work among those who follow the
+    same, goes a shorter way: it admits, watches the feed itself and turns updates into what is shown.
     """
-    admission = await admit(context, feed, thing)
-    updates: AsyncGenerator[Update[Any], None]
-    if feed.kind.policy is Policy.LOSSLESS:
-        updates = context.tails.follow(admission.feed_name, after, admission.snapshot)
-    else:
-        updates = context.tails.follow_latest(admission.feed_name, after, admission.snapshot, min_interval)
-    last: Update[T] | None = None
-    async with aclosing(updates):
-        async for update in updates:
-            told = await admission.shown(update)
-            if told is None or (feed.distinct and last is not None and told.value == last.value and not told.reset):
-                continue
-            yield told
-            last = told
-            if feed.over is not None and feed.over(told.value):
-                return
+
+    def __init__(
+        self, context: Context, feed: Feed[T], thing: str | UUID, after: str | None, min_interval: timedelta
+    ) -> None:
+        self.context = context
+        self.feed = feed
+        self.after = after
+        """The cursor to resume from; may be set until the following begins."""
+        self._thing = thing
+        self._min_interval = min_interval
+        self._admission: Admission[T] | None = None
+        self._pulled: AsyncGenerator[Update[T], None] | None = None
+
+    def __aiter__(self) -> Following[T]:
+        return self
+
+    async def __anext__(self) -> Update[T]:
+        if self._pulled is None:
+            self._pulled = self._pull()
+        return await anext(self._pulled)
+
+    async def aclose(self) -> None:
+        if self._pulled is not None:
+            await self._pulled.aclose()
+
+    async def admit(self) -> Admission[T]:
+        """Admit the caller. Raises NotFound."""
+        self._admission = await admit(self.context, self.feed, self._thing)
+        return self._admission
+
+    @property
+    def admission(self) -> Admission[T]:
+        assert self._admission is not None
+        return self._admission
+
+    @property
+    def lossless(self) -> bool:
+        return self.feed.kind.policy is Policy.LOSSLESS
+
+    def is_over(self, value: T) -> bool:
+        """Whether nothing can follow ``value``."""
+        return self.feed.over is not None and self.feed.over(value)
+
+    @property
+    def key(self) -> tuple[str, UUID]:
+        """Equal for those who follow the same thing in the same way."""
+        return (self.feed.name, self.admission.key)
+
+    def watch(self, watcher: EventWatcher) -> AsyncGenerator[Update[T | Event] | None, None]:
+        """The events of a lossless feed as they are in the log, for a watcher that parks."""
+        admission = self.admission
+        return self.context.tails.watch(watcher, admission.feed_name, self.after, admission.snapshot)
+
+    def watch_latest(self) -> AsyncGenerator[Update[T] | None, None]:
+        """The states of another feed, with None where nothing newer is known."""
+        admission = self.admission
+        return self.context.tails.watch_latest(admission.feed_name, self.after, admission.snapshot, self._min_interval)
+
+    async def _pull(self) -> AsyncGenerator[Update[T], None]:
+        admission = self._admission or await self.admit()
+        feed, tails = self.feed, self.context.tails
+        updates: AsyncGenerator[Update[Any], None]
+        if self.lossless:
+            updates = tails.follow(admission.feed_name, self.after, admission.snapshot)
+        else:
+            updates = tails.follow_latest(admission.feed_name, self.after, admission.snapshot, self._min_interval)
+        last: Update[T] | None = None
+        async with aclosing(updates):
+            async for update in updates:
+                told = await admission.shown(update)
+                if told is None or (feed.distinct and last is not None and told.value == last.value and not told.reset):
+                    continue
+                yield told
+                last = told
+                if self.is_over(told.value):
+                    return
+
+
+def follow(
+    context: Context, feed: Feed[T], thing: str | UUID, after: str | None, min_interval: timedelta = timedelta(0)
+) -> Following[T]:
+    """Follow the feed of ``thing``, a public id or a key."""
+    return Following(context, feed, thing, after, min_interval)
 
 
 async def poll(context: Context, feed: Feed[T], thing: str | UUID, after: str | None, first: int = 1) -> FeedPage[T]:

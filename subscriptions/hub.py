@@ -1,58 +1,593 @@
-"""Between the gateway and the sockets: an admitted operation becomes a stream of serialised answers.
+"""Between the gateway and the connections: operations become serialised answers, each of them made once.
 
-Today every subscriber has an execution of its own. Sharing one execution and its bytes among subscribers that ask
-the same and may see the same belongs here, behind the same method.
+Subscribers who follow the same thing by the same document, with the same variables below its root field, in the same
+view and language, form a group. An event is executed and serialised once for the group; each member gets the same
+bytes. Members of a group are the same to the event: where the document selects a field that depends on who asks
+(:mod:`gateway.visibility`), only subscriptions of one caller with one set of grants share a group.
+
+Sharing never decides who gets what. Each subscriber is admitted by itself, keeps its own position in the feed, reads
+its own snapshot and asks for itself whether it may see an event; the group only remembers what an event looks like.
+
+- On a lossless feed a subscriber reads by a task until it has caught up; then it parks, without a task, and the tail
+  hands it the events as they come, all in one synchronous go from the log's page to the transport.
+- On a feed of states one task per group reads the state after each change and sends it to all; a member whose
+  connection takes nothing finds the newest when it goes on.
+- Sources of any other kind are iterated by a task of each subscriber.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
-from contextlib import aclosing
-from typing import Final
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, Final, cast
 
+import orjson
+import structlog
 from graphql import OperationType
+from prometheus_client import Gauge
 
+from auth.principals import Principal
+from core import logs
+from gateway import metrics
 from gateway.execution import Answer, Gateway, Interrupted, Operation
-from gateway.refusals import INTERNAL, TIMEOUT
+from gateway.refusals import INTERNAL, TIMEOUT, Refused
+from gateway.visibility import Visibility, visibility_of
 from resolvers.context import Context
+from resolvers.feeds import Following
+from subscriptions.feeds import Cursor, Event
+from subscriptions.tail import EventWatcher, event_update
+from subscriptions.updates import Update
+
+log = logs.get(__name__)
 
 _OURS: Final = frozenset({INTERNAL, TIMEOUT})
+_REMEMBERED: Final = 16
+"""Renderings of the last events that a group of several keeps, for members that are a little behind."""
+_VISIBILITIES: Final = 2000
+
+GROUPS: Final = Gauge("hutong_subscription_groups", "Groups that share executions.", registry=metrics.REGISTRY)
+
+
+class Rendering:
+    """What one event looks like to a group. Until it is made those who want to send it wait."""
+
+    __slots__ = ("body", "cursor", "failure", "value", "waiting")
+
+    def __init__(self, update: Any) -> None:
+        self.value: Any = getattr(update, "value", None)
+        self.cursor: str | None = getattr(update, "cursor", None)
+        self.body: bytes | None = None
+        self.failure: Interrupted | None = None
+        self.waiting: list[Callable[[], None]] = []
+
+    @property
+    def made(self) -> bool:
+        return self.body is not None or self.failure is not None
+
+    def settle(self, answer: Answer) -> None:
+        """Take the answer; an event of which nothing could be read for a reason of ours is a failure.
+
+        A client that was given it as an answer could not ask for it again; one that comes back with its last cursor
+        gets it.
+        """
+        if not answer.has_data and not _OURS.isdisjoint(answer.codes):
+            self.fail(Interrupted(answer.error_id))
+            return
+        self.body = answer.body
+        self._tell()
+
+    def fail(self, failure: Interrupted) -> None:
+        self.failure = failure
+        self._tell()
+
+    def _tell(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for tell in waiting:
+            tell()
+
+    async def bytes(self) -> bytes:
+        """The body, when it is made. Raises Interrupted."""
+        if not self.made:
+            made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def tell() -> None:
+                if not made.done():
+                    made.set_result(None)
+
+            self.waiting.append(tell)
+            await made
+        if self.failure is not None:
+            raise self.failure
+        assert self.body is not None
+        return self.body
+
+
+class Group:
+    """Subscriptions that are told the same by the same bytes."""
+
+    def __init__(self, hub: Hub, key: Hashable, operation: Operation, context: Context) -> None:
+        self.hub = hub
+        self.key = key
+        self.members: set[Subscription] = set()
+        self._operation = operation
+        self._context = context.fresh()
+        self._event: Event | None = None
+        self._rendering: Rendering | None = None
+        self._remembered: OrderedDict[str, Rendering] = OrderedDict()
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    def leave(self, member: Subscription) -> None:
+        self.members.discard(member)
+        if not self.members:
+            self.hub.forget(self)
+
+    def of_event(self, following: Following[Any], event: Event) -> Rendering:
+        """The rendering of an event that all members of the feed are being handed."""
+        if event is self._event:
+            assert self._rendering is not None
+            return self._rendering
+        rendering = self.of_update(following, event_update(following.context.tails.epoch, event))
+        if len(self.members) > 1:
+            self._event, self._rendering = event, rendering
+        return rendering
+
+    def of_update(self, following: Following[Any], update: Update[Any]) -> Rendering:
+        """The rendering of an update as it comes from the log."""
+        rendering = self._remembered.get(update.cursor)
+        value: Any = update.value
+        if not isinstance(value, Event):
+            return self.render(update)
+        if rendering is None:
+            rendering = self.render(update.carrying(following.admission.value_of(value)))
+            if len(self.members) > 1:
+                self._remembered[update.cursor] = rendering
+                if len(self._remembered) > _REMEMBERED:
+                    self._remembered.popitem(last=False)
+        return rendering
+
+    def render(self, update: Any) -> Rendering:
+        """Execute the selection on one update."""
+        rendering = Rendering(update)
+        answer = self.hub.gateway.render(self._operation, self._context, update)
+        if isinstance(answer, Answer):
+            rendering.settle(answer)
+        else:
+            task = asyncio.ensure_future(self._settle(rendering, answer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return rendering
+
+    async def _settle(self, rendering: Rendering, answer: Awaitable[Answer]) -> None:
+        try:
+            rendering.settle(await answer)
+        except Exception as error:
+            rendering.fail(cast(Interrupted, self.hub.gateway.failure(error, self._context)))
+
+
+class StateGroup(Group):
+    """A group on a feed of states: one of its members, the leader, reads them for all."""
+
+    def __init__(self, hub: Hub, key: Hashable, operation: Operation, context: Context) -> None:
+        super().__init__(hub, key, operation, context)
+        self.last: tuple[int, Rendering] | None = None
+        self._leader: Subscription | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def lead(self, member: Subscription) -> None:
+        """Let ``member``, which has joined, read for the group."""
+        self._leader = member
+        self._task = asyncio.create_task(self._read(member))
+
+    def leave(self, member: Subscription) -> None:
+        super().leave(member)
+        if member is self._leader:
+            self._leader = None
+            if self._task is not None:
+                self._task.cancel()
+            successor = next(iter(self.members), None)
+            if successor is not None:
+                self.lead(successor)
+
+    async def _read(self, leader: Subscription) -> None:
+        following = leader.following
+        assert following is not None
+        feed = following.feed
+        try:
+            async with aclosing(following.watch_latest()) as updates:
+                async for update in updates:
+                    if update is None:
+                        continue
+                    offset = _offset(following, update.cursor)
+                    if self.last is not None and update.reset is None:
+                        before = self.last[1]
+                        if before.cursor == update.cursor or (feed.distinct and before.value == update.value):
+                            continue
+                    rendering = self.render(update)
+                    await rendering.bytes()
+                    self.last = (offset, rendering)
+                    over = feed.over is not None and feed.over(update.value)
+                    for member in list(self.members):
+                        member.take_state(offset, rendering, over)
+                    if over:
+                        return
+        except Exception as error:
+            leader.fail(error)
+
+
+class Subscription(ABC):
+    """One operation of a connection while it runs. Transports say how its answers travel."""
+
+    def __init__(self, hub: Hub, context: Context) -> None:
+        self.hub = hub
+        self.context = context
+        self.following: Following[Any] | None = None
+        self.group: Group | None = None
+        self._operation: Operation | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._watcher: EventWatcher | None = None
+        self._updates: AsyncGenerator[Update[Any] | None, None] | None = None
+        self._waiting: deque[Rendering] | None = None
+        self._position = -1
+        self._began = 0.0
+        self._done = False
+
+    # what a transport does
+
+    @abstractmethod
+    def deliver(self, body: bytes, cursor: str | None, latest: bool) -> None:
+        """Send an answer. ``latest``: one that still waits may be replaced by it."""
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """Until the connection takes more."""
+
+    @abstractmethod
+    def end(self, failure: Refused | Interrupted | None) -> None:
+        """Tell the client that nothing comes any more; it has not told so itself."""
+
+    # from the connection
+
+    def start(self, admit: Callable[[], Operation], after: str | None = None) -> None:
+        """Run the operation that ``admit`` returns; ``after`` is a cursor that the transport brings along."""
+        self._task = asyncio.create_task(self._run(admit, after))
+
+    def stop(self) -> None:
+        """End without a word. A mutation that has begun goes on, as over HTTP."""
+        if not self._done:
+            self._close(None)
+
+    async def adopt(self, principal: Principal) -> None:
+        """Go on as ``principal``, the same caller with other grants, or end when that may not follow this."""
+        if self._done:
+            return
+        try:
+            await self.context.adopt(principal)
+        except Exception as error:
+            self.fail(error)
+            return
+        group, operation, following = self.group, self._operation, self.following
+        if group is None or operation is None or following is None or self._done:
+            return
+        if group.key != self.hub.key_of(operation, self.context, following):
+            if isinstance(group, StateGroup):
+                group.leave(self)
+                self.group = None
+                self._task = asyncio.create_task(self._guarded(self._follow_states()))
+            else:
+                group.leave(self)
+                self.group = self.hub.join(self, operation, following)
+
+    @property
+    def top(self) -> str | None:
+        """The cursor of the newest event that this process knows of in the feed that is followed."""
+        if self.following is None or self.group is None:
+            return None
+        return self.context.tails.top_cursor(self.following.admission.feed_name)
+
+    # running
+
+    async def _run(self, admit: Callable[[], Operation], after: str | None) -> None:
+        self._began = time.perf_counter()
+        structlog.contextvars.bind_contextvars(request_id=self.context.request_id)
+        try:
+            operation = admit()
+        except Refused as refused:
+            self.fail(refused)
+            return
+        if operation.kind is OperationType.SUBSCRIPTION:
+            self._operation = operation
+            await self._guarded(self._subscribe(operation, after))
+        else:
+            await self._guarded(self._answer(operation))
+
+    async def _guarded(self, work: Awaitable[bool]) -> None:
+        """Until ``work`` has ended, which says whether the operation has ended with it, or is parked."""
+        try:
+            ended = await work
+        except Exception as error:
+            self.fail(error)
+        else:
+            if ended:
+                self.fail(None)
+            else:
+                self._task = None
+
+    async def _answer(self, operation: Operation) -> bool:
+        answer = await self.hub.respond(operation, self.context)
+        if not self._done:
+            self.deliver(answer.body, None, False)
+        return True
+
+    async def _subscribe(self, operation: Operation, after: str | None) -> bool:
+        source = await self.hub.gateway.open(operation, self.context)
+        if isinstance(source, Following):
+            following: Following[Any] = cast("Following[Any]", source)
+            self.following = following
+            if after is not None:
+                following.after = after
+            admission = await following.admit()
+            if following.lossless:
+                self.group = self.hub.join(self, operation, following)
+                self._watcher = EventWatcher(self._take)
+                self._updates = following.watch(self._watcher)
+                return await self._read()
+            if admission.feed.kind.logged:
+                return await self._follow_states()
+        return await self._iterate(operation, cast("AsyncIterator[Any]", source))
+
+    async def _iterate(self, operation: Operation, source: AsyncIterator[Any]) -> bool:
+        """A source that nobody else can share."""
+        group = Group(self.hub, None, operation, self.context)
+        try:
+            async for event in source:
+                rendering = group.render(event)
+                self.deliver(await rendering.bytes(), rendering.cursor, False)
+                await self.ready()
+        finally:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                await close()
+        return True
+
+    # on a lossless feed
+
+    async def _read(self) -> bool:
+        """Read the feed until it ends (True) or this parks (False)."""
+        assert self._updates is not None and self.following is not None
+        async for update in self._updates:
+            if update is None:
+                return False
+            await self._flushed()
+            assert self.group is not None
+            rendering = self.group.of_update(self.following, update)
+            if not await self.following.admission.may_see(rendering.value):
+                continue
+            self.deliver(await rendering.bytes(), rendering.cursor, False)
+            if self.following.is_over(rendering.value):
+                return True
+            await self.ready()
+        return True
+
+    def _take(self, events: Sequence[Event] | None) -> None:
+        """Called by the tail, while this is parked."""
+        if events is None:
+            self._task = asyncio.create_task(self._guarded(self._read()))
+            return
+        following, group = self.following, self.group
+        assert following is not None and group is not None
+        admission = following.admission
+        for event in events:
+            rendering = group.of_event(following, event)
+            if not admission.shows(rendering.value):
+                self._read_again(event.offset - 1)
+                return
+            body = rendering.body
+            if body is not None and not self._waiting:
+                self.deliver(body, rendering.cursor, False)
+                if following.is_over(rendering.value):
+                    self.fail(None)
+                    return
+            else:
+                if self._waiting is None:
+                    self._waiting = deque()
+                self._waiting.append(rendering)
+                if rendering.made:
+                    self._flush()
+                else:
+                    rendering.waiting.append(self._flush)
+
+    def _read_again(self, position: int) -> None:
+        """Leave the shared stream, to read on from ``position`` with the time to ask whether that is allowed."""
+        assert self.following is not None and self._watcher is not None
+        self.context.tails.unpark(self.following.admission.feed_name, self._watcher, position)
+
+    def _flush(self) -> None:
+        """Deliver what is made of what waits, in order."""
+        while self._waiting and not self._done:
+            rendering = self._waiting[0]
+            if rendering.failure is not None:
+                self.fail(rendering.failure)
+            elif rendering.body is None:
+                return
+            else:
+                self._waiting.popleft()
+                self.deliver(rendering.body, rendering.cursor, False)
+                if self.following is not None and self.following.is_over(rendering.value):
+                    self.fail(None)
+        self._waiting = None
+
+    async def _flushed(self) -> None:
+        """Until nothing waits for being made."""
+        while self._waiting:
+            await self._waiting[-1].bytes()
+            self._flush()
+
+    # on a feed of states
+
+    async def _follow_states(self) -> bool:
+        """Join the group of those who follow the same state, with an own first look at it."""
+        operation, following = self._operation, self.following
+        assert operation is not None and following is not None
+        group, is_new = self.hub.join_states(self, operation, following)
+        if is_new:
+            self.group = group
+            group.lead(self)
+            return False
+        group.members.discard(self)
+        async with aclosing(following.watch_latest()) as updates:
+            first = await anext(updates)
+        if first is not None:
+            rendering = group.render(first)
+            self.deliver(await rendering.bytes(), rendering.cursor, True)
+            self._position = _offset(following, first.cursor)
+            if following.is_over(rendering.value):
+                return True
+            await self.ready()
+        elif following.after is not None:
+            self._position = _offset(following, following.after)
+        following.after = None
+        group, is_new = self.hub.join_states(self, operation, following)
+        self.group = group
+        if is_new:
+            group.lead(self)
+        elif group.last is not None:
+            self.take_state(*group.last, False)
+        return False
+
+    def take_state(self, offset: int, rendering: Rendering, over: bool) -> None:
+        """Called by the group with a state that it has read."""
+        if offset > self._position:
+            self._position = offset
+            assert rendering.body is not None
+            self.deliver(rendering.body, rendering.cursor, True)
+        if over:
+            self.fail(None)
+
+    # ending
+
+    def fail(self, error: Exception | None) -> None:
+        """End, for a reason of the client's, of ours, or for none."""
+        if self._done:
+            return
+        failure = None if error is None else self.hub.gateway.failure(error, self.context)
+        self._close(failure)
+        self.end(failure)
+
+    def _close(self, failure: Refused | Interrupted | None) -> None:
+        self._done = True
+        if self._operation is not None:
+            self.hub.gateway.ended(self._operation, self.context, self._began, failure)
+        if self.group is not None:
+            self.group.leave(self)
+        self._waiting = None
+        if self._watcher is not None:
+            self._watcher.take = None
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.add_done_callback(self._close_updates)
+            task.cancel()
+        else:
+            self._close_updates()
+
+    def _close_updates(self, _: object = None) -> None:
+        """Close the generator, which stands at a yield and whose end waits for nothing."""
+        if self._updates is not None:
+            with suppress(StopIteration):
+                cast(Any, self._updates.aclose()).send(None)
 
 
 class Hub:
-    """Runs the operations of sockets."""
+    """The groups of subscriptions of this process, and its running mutations."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+        self.gateway = gateway
+        self._groups: dict[Hashable, Group] = {}
+        self._visibilities: OrderedDict[tuple[str, str, str], Visibility] = OrderedDict()
         self._mutations: set[asyncio.Task[Answer]] = set()
+        GROUPS.set_function(lambda: len(self._groups))
 
-    async def answers(self, operation: Operation, context: Context) -> AsyncGenerator[bytes, None]:
-        """JSON of each answer: one of a query or mutation, one per event of a subscription.
+    @property
+    def groups(self) -> int:
+        """Number of groups that have members."""
+        return len(self._groups)
 
-        A mutation that has begun goes on to its end when nobody waits for its answer any more, as over HTTP.
-        Raises Refused when the source says no, and Interrupted when a subscription fails for a reason of ours. An
-        event of which nothing could be read counts as such a failure: a client that was given it as an answer could
-        not ask for it again, one that comes back with its last cursor gets it.
-        """
-        if operation.kind is not OperationType.SUBSCRIPTION:
-            work = self._gateway.respond(operation, context)
-            if operation.kind is OperationType.MUTATION:
-                running = asyncio.create_task(work)
-                self._mutations.add(running)
-                running.add_done_callback(self._mutations.discard)
-                work = asyncio.shield(running)
-            yield (await work).body
-            return
-        async with aclosing(self._gateway.source(operation, context)) as events:
-            async for event in events:
-                rendering = self._gateway.render(operation, context, event)
-                answer = await rendering if isinstance(rendering, Awaitable) else rendering
-                if not answer.has_data and not _OURS.isdisjoint(answer.codes):
-                    raise Interrupted(answer.error_id)
-                yield answer.body
+    async def respond(self, operation: Operation, context: Context) -> Answer:
+        """The answer to a query or mutation. A mutation that has begun goes on when nobody waits any more."""
+        if operation.kind is not OperationType.MUTATION:
+            return await self.gateway.respond(operation, context)
+        running = asyncio.create_task(self.gateway.respond(operation, context))
+        self._mutations.add(running)
+        running.add_done_callback(self._mutations.discard)
+        return await asyncio.shield(running)
 
     async def finish(self) -> None:
         """Wait for the mutations that are still running."""
         if self._mutations:
             await asyncio.wait(self._mutations)
+
+    # groups
+
+    def join(self, member: Subscription, operation: Operation, following: Following[Any]) -> Group:
+        """The group of a follower of a lossless feed, with ``member`` in it."""
+        key = self.key_of(operation, member.context, following)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(self, key, operation, member.context)
+        group.members.add(member)
+        return group
+
+    def join_states(
+        self, member: Subscription, operation: Operation, following: Following[Any]
+    ) -> tuple[StateGroup, bool]:
+        """The group of a follower of states, with ``member`` in it, and whether it is new."""
+        key = self.key_of(operation, member.context, following)
+        group = cast("StateGroup | None", self._groups.get(key))
+        is_new = group is None
+        if group is None:
+            group = self._groups[key] = StateGroup(self, key, operation, member.context)
+        group.members.add(member)
+        return group, is_new
+
+    def forget(self, group: Group) -> None:
+        """Drop a group without members."""
+        if self._groups.get(group.key) is group:
+            del self._groups[group.key]
+
+    def key_of(self, operation: Operation, context: Context, following: Following[Any]) -> Hashable:
+        """Equal for subscriptions that are told the same of every event.
+
+        Everything that an answer can depend on is in it: what is followed, the view and its document, the variables
+        that are used below the root field, the language, and, unless all selected fields are declared shared, who
+        asks and with which grants.
+        """
+        visibility = self._visibility(operation)
+        given = operation.variables
+        used = {name: given[name] for name in visibility.variables if name in given}
+        variables = orjson.dumps(used, option=orjson.OPT_SORT_KEYS)
+        principal = context.principal
+        viewer = None
+        if not visibility.shared:
+            viewer = (principal.kind, principal.subject, principal.rider_id, principal.city_id, principal.grants)
+        return (
+            following.key, operation.contract.view, operation.document.id, operation.name, variables, context.locale,
+            viewer,
+        )  # fmt: skip
+
+    def _visibility(self, operation: Operation) -> Visibility:
+        key = (operation.contract.view, operation.document.id, operation.name)
+        found = self._visibilities.get(key)
+        if found is None:
+            found = visibility_of(operation.contract, operation.document, operation.node)
+            self._visibilities[key] = found
+            if len(self._visibilities) > _VISIBILITIES:
+                self._visibilities.popitem(last=False)
+        return found
+
+
+def _offset(following: Following[Any], cursor: str) -> int:
+    decoded = Cursor.decode(cursor, following.admission.feed_name)
+    return decoded.offset if decoded is not None else -1

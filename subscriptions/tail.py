@@ -502,12 +502,15 @@ class FeedTails:
             return ResetReason.CURSOR_INVALID
         return cursor if cursor.epoch == self._epoch else ResetReason.EPOCH_CHANGED
 
-    def cursor(self, feed: str, offset: int | None = None) -> str | None:
-        """The cursor of an offset of a feed that is watched, by default of the highest that is known."""
+    def top_cursor(self, feed: str) -> str | None:
+        """Cursor of the newest event of ``feed`` that this process knows of; None unless it is watched and logged."""
         tail = self._tails.get(feed)
-        if tail is None or not tail.logged:
-            return None
-        return Cursor(self._epoch, tail.target if offset is None else offset).encode(feed)
+        return Cursor(self._epoch, tail.target).encode(feed) if tail is not None and tail.logged else None
+
+    def unpark(self, feed: str, watcher: EventWatcher, position: int) -> None:
+        """Let a parked ``watcher`` read the log again by itself, from ``position`` on."""
+        watcher.position = position
+        self._tails[feed].leave(watcher)
 
     def snapshot_update(self, feed: str, epoch: str, offset: int, value: T, reset: FeedReset | None) -> Update[T]:
         """The delivery of a state that was read together with its ``offset``."""
