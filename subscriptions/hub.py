@@ -55,9 +55,10 @@ GROUPS: Final = Gauge("hutong_subscription_groups", "Groups that share execution
 class Rendering:
     """What one event looks like to a group. Until it is made those who want to send it wait."""
 
-    __slots__ = ("body", "cursor", "failure", "value", "waiting")
+    __slots__ = ("body", "cursor", "failure", "offset", "value", "waiting")
 
-    def __init__(self, update: Any) -> None:
+    def __init__(self, update: Any, offset: int = -1) -> None:
+        self.offset = offset
         self.value: Any = getattr(update, "value", None)
         self.cursor: str | None = getattr(update, "cursor", None)
         self.body: bytes | None = None
@@ -142,16 +143,16 @@ class Group:
         if not isinstance(value, Event):
             return self.render(update)
         if rendering is None:
-            rendering = self.render(update.carrying(following.admission.value_of(value)))
+            rendering = self.render(update.carrying(following.admission.value_of(value)), value.offset)
             if len(self.members) > 1:
                 self._remembered[update.cursor] = rendering
                 if len(self._remembered) > _REMEMBERED:
                     self._remembered.popitem(last=False)
         return rendering
 
-    def render(self, update: Any) -> Rendering:
+    def render(self, update: Any, offset: int = -1) -> Rendering:
         """Execute the selection on one update."""
-        rendering = Rendering(update)
+        rendering = Rendering(update, offset)
         answer = self.hub.gateway.render(self._operation, self._context, update)
         if isinstance(answer, Answer):
             rendering.settle(answer)
@@ -231,7 +232,9 @@ class Subscription(ABC):
         self._watcher: EventWatcher | None = None
         self._updates: AsyncGenerator[Update[Any] | None, None] | None = None
         self._waiting: deque[Rendering] | None = None
+        self._state: tuple[int, Rendering, bool] | None = None
         self._position = -1
+        self._held: asyncio.Event | None = None
         self._began = 0.0
         self._done = False
 
@@ -259,6 +262,26 @@ class Subscription(ABC):
         """End without a word. A mutation that has begun goes on, as over HTTP."""
         if not self._done:
             self._close(None)
+
+    def hold(self) -> None:
+        """Deliver no event until :meth:`release`: it may be that the caller must not see it."""
+        if self._held is None:
+            self._held = asyncio.Event()
+            if self._waiting and self._watcher is not None and self._watcher.parked:
+                position = self._waiting[0].offset - 1
+                self._waiting = None
+                self._read_again(position)
+
+    def release(self) -> None:
+        """Go on."""
+        held, self._held = self._held, None
+        if held is None or self._done:
+            return
+        held.set()
+        self._flush()
+        if self._state is not None and not self._done:
+            state, self._state = self._state, None
+            self.take_state(*state)
 
     async def adopt(self, principal: Principal) -> None:
         """Go on as ``principal``, the same caller with other grants, or end when that may not follow this."""
@@ -345,7 +368,9 @@ class Subscription(ABC):
         try:
             async for event in source:
                 rendering = group.render(event)
-                self.deliver(await rendering.bytes(), rendering.cursor, False)
+                body = await rendering.bytes()
+                await self._permitted()
+                self.deliver(body, rendering.cursor, False)
                 await self.ready()
         finally:
             close = getattr(source, "aclose", None)
@@ -364,9 +389,11 @@ class Subscription(ABC):
             await self._flushed()
             assert self.group is not None
             rendering = self.group.of_update(self.following, update)
+            body = await rendering.bytes()
+            await self._permitted()
             if not await self.following.admission.may_see(rendering.value):
                 continue
-            self.deliver(await rendering.bytes(), rendering.cursor, False)
+            self.deliver(body, rendering.cursor, False)
             if self.following.is_over(rendering.value):
                 return True
             await self.ready()
@@ -376,6 +403,9 @@ class Subscription(ABC):
         """Called by the tail, while this is parked."""
         if events is None:
             self._task = asyncio.create_task(self._guarded(self._read()))
+            return
+        if self._held is not None:
+            self._read_again(events[0].offset - 1)
             return
         following, group = self.following, self.group
         assert following is not None and group is not None
@@ -407,7 +437,7 @@ class Subscription(ABC):
 
     def _flush(self) -> None:
         """Deliver what is made of what waits, in order."""
-        while self._waiting and not self._done:
+        while self._waiting and not self._done and self._held is None:
             rendering = self._waiting[0]
             if rendering.failure is not None:
                 self.fail(rendering.failure)
@@ -415,16 +445,23 @@ class Subscription(ABC):
                 return
             else:
                 self._waiting.popleft()
-                self.deliver(rendering.body, rendering.cursor, False)
-                if self.following is not None and self.following.is_over(rendering.value):
-                    self.fail(None)
-        self._waiting = None
+                assert self.following is not None
+                if self.following.admission.shows(rendering.value):
+                    self.deliver(rendering.body, rendering.cursor, False)
+                    if self.following.is_over(rendering.value):
+                        self.fail(None)
 
     async def _flushed(self) -> None:
         """Until nothing waits for being made."""
         while self._waiting:
             await self._waiting[-1].bytes()
+            await self._permitted()
             self._flush()
+
+    async def _permitted(self) -> None:
+        """Until nobody holds this back."""
+        while self._held is not None:
+            await self._held.wait()
 
     # on a feed of states
 
@@ -442,7 +479,9 @@ class Subscription(ABC):
             first = await anext(updates)
         if first is not None:
             rendering = group.render(first)
-            self.deliver(await rendering.bytes(), rendering.cursor, True)
+            body = await rendering.bytes()
+            await self._permitted()
+            self.deliver(body, rendering.cursor, True)
             self._position = _offset(following, first.cursor)
             if following.is_over(rendering.value):
                 return True
@@ -460,6 +499,9 @@ class Subscription(ABC):
 
     def take_state(self, offset: int, rendering: Rendering, over: bool) -> None:
         """Called by the group with a state that it has read."""
+        if self._held is not None:
+            self._state = (offset, rendering, over)
+            return
         if offset > self._position:
             self._position = offset
             assert rendering.body is not None

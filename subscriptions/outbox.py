@@ -68,6 +68,9 @@ class Outbox:
         """Number and bytes of the messages that wait here."""
         return (len(self._waiting), self._bytes) if self._waiting else (0, 0)
 
+    def look(self, now: float) -> None:
+        """Note at ``now``, in the loop's time, whether the peer takes anything."""
+
     def close(self) -> None:
         """Forget what waits; nothing is sent any more."""
         self.closed = True
@@ -136,8 +139,7 @@ class DirectOutbox(Outbox):
     def blocked(self) -> bool:
         return self._protocol.paused
 
-    def progress(self, now: float) -> None:
-        """Note at ``now`` whether the peer has taken anything since the last time."""
+    def look(self, now: float) -> None:
         unsent = self._protocol.unsent if self._protocol.paused else 0
         if not unsent:
             self.since = None if self._waiting is None else self.since

@@ -18,7 +18,6 @@ headers of the handshake count. A ``ping`` with a new authorization prolongs the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final, cast
 
@@ -32,9 +31,9 @@ from gateway.requests import bearer, parse_request
 
 SUBPROTOCOL: Final = "graphql-transport-ws"
 _LONGEST_REASON: Final = 123
-PING: Final = '{"type":"ping"}'
-PONG: Final = '{"type":"pong"}'
-ACK: Final = '{"type":"connection_ack"}'
+PING: Final = b'{"type":"ping"}'
+PONG: Final = b'{"type":"pong"}'
+ACK: Final = b'{"type":"connection_ack"}'
 
 
 class Close(IntEnum):
@@ -133,19 +132,19 @@ def same_caller(one: Principal, other: Principal) -> bool:
     return (one.kind, one.view, one.subject) == (other.kind, other.view, other.subject)
 
 
-def to_json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+def to_json(value: Any) -> bytes:
+    return orjson.dumps(value)
 
 
 def refusal(code: str, message: str) -> dict[str, Any]:
     return {"message": message, "extensions": {"code": code}}
 
 
-def error_message(id: str, errors: Sequence[dict[str, Any]]) -> str:
-    return to_json({"id": id, "type": "error", "payload": errors})
+def shortened(reason: str) -> str:
+    """A reason as long as a close frame can hold."""
+    return reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
 def close_message(code: Close, reason: str) -> dict[str, Any]:
-    """The ASGI message; a reason longer than a close frame can hold is cut."""
-    short = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
-    return {"type": "websocket.close", "code": code.value, "reason": short}
+    """The ASGI message."""
+    return {"type": "websocket.close", "code": code.value, "reason": shortened(reason)}

@@ -19,7 +19,7 @@ from core.ids import uuid7
 from core.settings import Settings
 from gateway.documents import document_id
 from models.identity import GrantRole
-from subscriptions import websocket
+from subscriptions import sessions, websocket
 from tests.realtime import wire
 from tests.realtime.log import PATIENCE, until
 from tests.realtime.wire import ALICE, Site, Terminal, serve, stage
@@ -27,9 +27,9 @@ from tests.realtime.wire import ALICE, Site, Terminal, serve, stage
 WAITING = 'subscription { numbers(upTo: 1, end: "wait") { value } }'
 
 
-@pytest.fixture(scope="module")
-async def shared() -> AsyncIterator[Site]:
-    async with serve() as running:
+@pytest.fixture(scope="module", params=["direct", "asgi"])
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    async with serve(direct=request.param == "direct") as running:
         yield running
 
 
@@ -92,7 +92,7 @@ async def test_init_timeout() -> None:
         await ready.init()
         assert await silent.closed() == (4408, "Connection initialisation timeout")
         await ready.alive()
-    assert websocket.Limits().init == 3
+    assert sessions.Limits().init == 3
 
 
 async def test_second_init(ready: Terminal) -> None:
@@ -307,7 +307,7 @@ async def test_too_many_operations() -> None:
         await terminal.send({"type": "complete", "id": "a"})
         await terminal.subscribe("d", "{ hello }")
         assert (await terminal.receive())["type"] == "next"
-    assert websocket.Limits().operations == 100
+    assert sessions.Limits().operations == 100
 
 
 async def test_persisted_operations(site: Site, ready: Terminal) -> None:
@@ -476,7 +476,7 @@ async def test_keep_alive_pings() -> None:
         for _ in range(3):
             assert await terminal.receive() == {"type": "ping"}
             await terminal.send({"type": "pong"})
-    assert websocket.Limits().keep_alive == 25
+    assert sessions.Limits().keep_alive == 25
 
 
 async def test_silent_peer() -> None:
@@ -552,7 +552,7 @@ async def test_nothing_is_left_of_a_thousand_sockets(site: Site, how: str) -> No
 
 async def test_metrics(site: Site, ready: Terminal) -> None:
     def value(name: str, **labels: str) -> float:
-        return websocket.metrics.REGISTRY.get_sample_value(name, labels) or 0
+        return sessions.metrics.REGISTRY.get_sample_value(name, labels) or 0
 
     await ready.subscribe("s", WAITING)
     await ready.receive()

@@ -33,9 +33,11 @@ from schema import enums as _enums  # noqa: F401
 from schema.base import ALL, C, M, exposes, mutation, query, result, subscription
 from schema.build import assemble
 from services import errors
+from subscriptions.direct import DirectWebSocketProtocol
 from subscriptions.feeds import Event
 from subscriptions.protocol import SUBPROTOCOL
-from subscriptions.websocket import GraphQLSockets, Limits
+from subscriptions.sessions import Limits
+from subscriptions.websocket import GraphQLSockets
 from tests.realtime.log import PATIENCE, reader, until
 
 ALICE = Principal(PrincipalKind.CONSUMER, View.CONSUMER, uuid7(), uuid7(), expires_at=4e9)
@@ -244,9 +246,9 @@ class Site:
 
 @asynccontextmanager
 async def serve(
-    runtime: Any = None, tails: Any = None, settings: Settings | None = None, **limits: Any
+    runtime: Any = None, tails: Any = None, settings: Settings | None = None, direct: bool = True, **limits: Any
 ) -> AsyncIterator[Site]:
-    """A site; ``limits`` as of Limits."""
+    """A site; ``limits`` as of Limits. Without ``direct`` it is served over plain ASGI messages."""
     global STAGE
     STAGE = Stage()
     settings = settings or Settings(allowed_origins=["https://shop.example"])
@@ -267,7 +269,7 @@ async def serve(
     listener.listen(2048)
     config = uvicorn.Config(
         Starlette(routes=[WebSocketRoute("/graphql", sockets)]),
-        ws="websockets-sansio",
+        ws=DirectWebSocketProtocol if direct else "websockets-sansio",
         ws_per_message_deflate=False,
         ws_ping_interval=None,
         lifespan="off",
