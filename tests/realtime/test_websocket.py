@@ -519,7 +519,7 @@ async def test_slow_peer_is_waited_for(ready: Terminal) -> None:
 @pytest.mark.parametrize("how", ["close", "abort", "kick", "protocol error", "reset"])
 async def test_nothing_is_left_of_a_thousand_sockets(site: Site, how: str) -> None:
     before = len(asyncio.all_tasks())
-    for _ in range(20):
+    for turn in range(1, 21):
         terminals: list[Terminal] = []
         async with asyncio.timeout(PATIENCE):
             contexts = [site.terminal() for _ in range(10)]
@@ -529,6 +529,7 @@ async def test_nothing_is_left_of_a_thousand_sockets(site: Site, how: str) -> No
                 await terminal.subscribe("s", WAITING)
                 await terminal.subscribe("q", "{ hello(wait: true) }")
             await until(lambda: site.sockets.operations == 20)
+            await until(lambda: stage().opened == 10 * turn)  # noqa: B023
             for terminal in terminals:
                 if how == "close":
                     await terminal.connection.close()
