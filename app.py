@@ -35,6 +35,7 @@ from core.ids import uuid7
 from core.settings import Settings
 from gateway import metrics
 from gateway.contracts import build_contracts
+from gateway.edge import edge
 from gateway.execution import Gateway
 from gateway.http import GraphQLEndpoint
 from gateway.operations import BUNDLED, Operations, read_manifest
@@ -183,6 +184,7 @@ class Program:
         endpoint = GraphQLEndpoint(self.gateway, self.authenticator, self.context, settings)
         routes: list[BaseRoute] = [
             Route("/graphql", endpoint.handle, methods=["GET", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]),
+            Route("/graphql/{id}", endpoint.handle, methods=["GET", "OPTIONS"]),
             WebSocketRoute("/graphql", self.sockets),
             *oauth.routes(self.runtime, self.runtime.keys),
             registration.route(partial(devices.claim, self.runtime)),
@@ -298,4 +300,4 @@ def create_app(
             log.info("serving", database="own" if settings.database_url else "embedded", sandbox=settings.sandbox)
             yield
 
-    return Starlette(lifespan=lifespan)
+    return Starlette(lifespan=lifespan, middleware=edge(settings))

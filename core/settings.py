@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -39,6 +39,22 @@ class Settings(BaseSettings):
         default_factory=list[str],
         description="Comma-separated browser origins allowed to call the API besides its own.",
     )
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list[str],
+        description="Comma-separated addresses or networks of the proxies in front: theirs is not the caller's "
+        "address, and their X-Forwarded-For and X-Forwarded-Proto are believed. Others' are not.",
+    )
+    http_profile: Literal["audited", "draft"] = Field(
+        "audited",
+        description="Status codes of GraphQL over HTTP: audited, as the test suite of the npm package graphql-http "
+        "wants them; draft, as the current draft of the specification does (422, 294).",
+    )
+    public_max_age: timedelta = Field(
+        timedelta(0),
+        description="For how long caches in between may keep the answer to a registered query that a caller who is "
+        "not signed in sent by GET.",
+    )
+    compression: bool = Field(True, description="Compress answers of 1 kB and more for clients that accept gzip.")
     introspection: bool = Field(False, description="Answer introspection queries.")
     mask_errors: bool = Field(True, description="Replace the text of internal errors by an error id.")
     compiler: bool = Field(
@@ -149,7 +165,7 @@ class Settings(BaseSettings):
         """Lists are separated by commas; durations may be plain seconds besides ISO 8601."""
         if not isinstance(value, str):
             return value
-        if info.field_name == "allowed_origins":
+        if info.field_name in ("allowed_origins", "trusted_proxies"):
             return [part.strip() for part in value.split(",") if part.strip()]
         if cls.model_fields[info.field_name or ""].annotation is timedelta:
             try:

@@ -1,11 +1,14 @@
 """``/graphql`` over HTTP, after the GraphQL-over-HTTP specification.
 
 ``application/graphql-response+json`` gets a status that tells what happened; ``application/json`` gets 200 for
-everything that is a GraphQL answer, as older clients expect.
+everything that is a GraphQL answer, as older clients expect. With the profile ``draft`` both get the statuses of the
+specification's current draft (2026-08): 422 for what is well-formed JSON and no valid request, 294 for partial
+success.
 """
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from typing import Any, Final, cast
 from uuid import uuid4
@@ -17,12 +20,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from auth.authenticate import Authenticator
-from auth.principals import Principal
+from auth.principals import ANONYMOUS, Principal
 from auth.tokens import Unauthenticated
 from core import logs
 from core.settings import Settings
-from gateway.execution import Gateway, OperationRequest
-from gateway.refusals import BAD_REQUEST, INTERNAL, SPECIFIED, UNAUTHENTICATED, Refused, refuse
+from gateway.execution import Answer, Gateway, OperationRequest
+from gateway.refusals import (
+    BAD_REQUEST,
+    BAD_USER_INPUT,
+    CSRF_PREVENTED,
+    INTERNAL,
+    INVALID_JSON,
+    NO_SUCH_OPERATION,
+    SPECIFIED,
+    UNAUTHENTICATED,
+    VALIDATION_FAILED,
+    Refused,
+    refuse,
+)
 from gateway.requests import MakeContext, Origins, bearer, locale_of, parse_request, request_id_of
 
 log = logs.get(__name__)
@@ -30,9 +45,17 @@ log = logs.get(__name__)
 MAX_BODY: Final = 1_000_000
 JSON: Final = "application/json"
 GRAPHQL: Final = "application/graphql-response+json"
+PARTIAL_SUCCESS: Final = 294
 _OFFERED: Final = {GRAPHQL: GRAPHQL, JSON: JSON, "*/*": JSON, "application/*": JSON}
 _EXPOSED: Final = "x-request-id"
-_ALLOWED_HEADERS: Final = "authorization, content-type, accept-language, x-request-id"
+_PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name", "graphql-require-preflight")
+"""Headers that a page cannot send to another origin without its browser asking first."""
+_ALLOWED_HEADERS: Final = ", ".join(
+    ("authorization", "content-type", "accept-language", "x-request-id", "last-event-id", *_PREFLIGHT)
+)
+_VARY: Final = "Origin, Accept, Accept-Language, Accept-Encoding, Authorization"
+_UNPROCESSABLE: Final = frozenset({BAD_REQUEST, VALIDATION_FAILED, BAD_USER_INPUT, NO_SUCH_OPERATION})
+"""Codes of requests that are well-formed JSON and yet no valid request; and all that end in LIMIT_EXCEEDED."""
 
 
 class GraphQLEndpoint:
@@ -45,6 +68,8 @@ class GraphQLEndpoint:
         self._authenticator = authenticator
         self._make_context = make_context
         self._origins = Origins.of(settings)
+        self._draft = settings.http_profile == "draft"
+        self._public = round(settings.public_max_age.total_seconds())
 
     async def handle(self, request: Request) -> Response:
         """Answer a request of any method."""
@@ -58,21 +83,14 @@ class GraphQLEndpoint:
             media_type = negotiate(request.headers.getlist("accept"))
             response = await self._answer(request, media_type, request_id)
         except Refused as refused:
-            status = refused.http_status
-            if media_type == JSON and refused.code in SPECIFIED:
-                status = 200
-            response = encode(orjson.dumps({"errors": refused.errors}), media_type, status)
-            if status == 405:
-                response.headers["allow"] = "POST" if request.method == "GET" else "GET, POST"
-            if status == 401:
-                response.headers["www-authenticate"] = 'Bearer error="invalid_token"'
+            response = self._refusal(request, refused, media_type)
         except ClientDisconnect:
             response = Response(status_code=400)
         except Exception:
             error_id = uuid4().hex
             log.exception("request failed", error_id=error_id)
             failed = refuse(INTERNAL, "Something went wrong on our side.", 500, errorId=error_id)
-            response = encode(orjson.dumps({"errors": failed.errors}), media_type, failed.http_status)
+            response = self._refusal(request, failed, media_type)
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
         return self._finish(request, response, request_id)
@@ -81,6 +99,7 @@ class GraphQLEndpoint:
         if request.method == "POST":
             asked = await read_post(request)
         elif request.method == "GET":
+            check_preflight(request)
             asked = read_get(request)
         else:
             raise refuse(BAD_REQUEST, "Use GET or POST.", 405)
@@ -93,13 +112,47 @@ class GraphQLEndpoint:
         address = request.client.host if request.client else ""
         context = self._make_context(principal, locale_of(request.headers.get("accept-language")), request_id, address)
         answer = await self._gateway.respond(operation, context)
-        return encode(answer.body, media_type, 200)
+        partial = self._draft and media_type == GRAPHQL and answer.codes
+        response = encode(answer.body, media_type, PARTIAL_SUCCESS if partial else 200)
+        if request.method == "GET" and not answer.codes:
+            return self._cacheable(request, response, answer, principal, registered=asked.query is None)
+        return response
 
     async def _principal(self, request: Request) -> Principal:
         try:
             return await self._authenticator.principal(bearer(request.headers.get("authorization")))
         except Unauthenticated as error:
             raise refuse(UNAUTHENTICATED, "The access token is not valid.", 401, reason=error.reason.value) from error
+
+    def _cacheable(
+        self, request: Request, response: Response, answer: Answer, principal: Principal, *, registered: bool
+    ) -> Response:
+        """Let the answer to a query by GET be asked for again at little cost: RFC 9110, 13.1.2; RFC 9111, 5.2.2."""
+        tag = f'"{hashlib.blake2b(answer.body, digest_size=16).hexdigest()}"'
+        known = [tag_.strip().removeprefix("W/") for tag_ in request.headers.get("if-none-match", "").split(",")]
+        if tag in known or "*" in known:
+            response = Response(status_code=304)
+        response.headers["etag"] = tag
+        if principal is ANONYMOUS and registered and self._public:
+            response.headers["cache-control"] = f"public, max-age={self._public}"
+        else:
+            response.headers["cache-control"] = "private, no-cache"
+        return response
+
+    def _refusal(self, request: Request, refused: Refused, media_type: str) -> Response:
+        status = refused.http_status
+        if self._draft:
+            media_type = GRAPHQL
+            if status == 400 and (refused.code in _UNPROCESSABLE or refused.code.endswith("_LIMIT_EXCEEDED")):
+                status = 422
+        elif media_type == JSON and refused.code in SPECIFIED:
+            status = 200
+        response = encode(orjson.dumps({"errors": refused.errors}), media_type, status)
+        if status == 405:
+            response.headers["allow"] = "POST" if request.method == "GET" else "GET, POST"
+        if status == 401:
+            response.headers["www-authenticate"] = 'Bearer error="invalid_token"'
+        return response
 
     # -- browsers
 
@@ -110,7 +163,7 @@ class GraphQLEndpoint:
     def _finish(self, request: Request, response: Response, request_id: str) -> Response:
         headers = response.headers
         headers["x-request-id"] = request_id
-        headers["vary"] = "Origin, Accept, Accept-Language"
+        headers["vary"] = _VARY
         headers.setdefault("cache-control", "no-store")
         origin = request.headers.get("origin")
         if origin is not None and self._origins.admits(origin, request.headers.get("host")):
@@ -153,6 +206,19 @@ def negotiate(accept: list[str]) -> str:
     return best[1]
 
 
+def check_preflight(request: Request) -> None:
+    """Refuse what a page of another site made a browser send without asking first.
+
+    Apollo's rule: a request passes that is not "simple" (Fetch, CORS-safelisted), by its content type or by a header.
+    A browser says which requests come from elsewhere; programs that are none need no header. Raises Refused.
+    """
+    headers = request.headers
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return
+    if not any(name in headers for name in (*_PREFLIGHT, "authorization")):
+        raise refuse(CSRF_PREVENTED, f"A query by GET from another site needs the header {_PREFLIGHT[0]}.", 403)
+
+
 async def read_post(request: Request) -> OperationRequest:
     """The request in a JSON body. Raises Refused.
 
@@ -174,7 +240,7 @@ async def read_post(request: Request) -> OperationRequest:
     try:
         content: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise refuse(BAD_REQUEST, "The body is not JSON.") from None
+        raise refuse(INVALID_JSON, "The body is not JSON.") from None
     if isinstance(content, list):
         raise refuse(BAD_REQUEST, "Batches are not accepted; send several requests.")
     if not isinstance(content, dict):
@@ -183,16 +249,18 @@ async def read_post(request: Request) -> OperationRequest:
 
 
 def read_get(request: Request) -> OperationRequest:
-    """The request in the query string. Raises Refused."""
+    """The request in the query string, or a document id in the path. Raises Refused."""
     content: dict[str, Any] = dict(request.query_params)
     for name in ("variables", "extensions"):
         if content.get(name):
             try:
                 content[name] = orjson.loads(content[name])
             except orjson.JSONDecodeError:
-                raise refuse(BAD_REQUEST, f"{name} is not JSON.") from None
+                raise refuse(INVALID_JSON, f"{name} is not JSON.") from None
         else:
             content.pop(name, None)
+    if "id" in request.path_params:
+        content["documentId"] = request.path_params["id"]
     return parse_request(content)
 
 

@@ -170,6 +170,7 @@ def uvicorn_config(settings: Settings, application: Starlette) -> uvicorn.Config
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # gateway.edge believes those of the settings only
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace.total_seconds())),

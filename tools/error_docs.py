@@ -47,6 +47,12 @@ REQUESTS: Final[dict[str, tuple[str, str]]] = {
     "ALIAS_LIMIT_EXCEEDED": ("400", "Too many aliases. `limit`, `value`."),
     "ROOT_FIELD_LIMIT_EXCEEDED": ("400", "Too many fields of the root type. `limit`, `value`."),
     "FIELD_LIMIT_EXCEEDED": ("400", "Too many fields after expanding fragments. `limit`, `value`."),
+    "INVALID_JSON": ("400", "The body, or `variables` or `extensions` of a request by GET, is not JSON."),
+    "CSRF_PREVENTED": (
+        "403",
+        "A page of another site made a browser send a query by GET without asking first. Your own page on another "
+        "origin sends the header `apollo-require-preflight`.",
+    ),
     "PERSISTED_QUERY_ID_REQUIRED": ("400", "A partner may call registered operations only, by their id."),
     "PERSISTED_QUERY_NOT_IN_LIST": ("404", "No operation is registered for this view under this id."),
     "PERSISTED_QUERY_NOT_FOUND": (
