@@ -52,7 +52,7 @@ async def _token(runtime: Runtime, person: UUID, view: View) -> str:
 async def _place(runtime: Runtime, made: seed.SeedResult, consumer: UUID, orders: int) -> list[UUID]:
     rows = await runtime.database.fetch(
         """SELECT k.id, i.name FROM sku k JOIN item i ON i.id = k.item_id
-           WHERE i.store_id = $1 ORDER BY i.name, k.price""",
+           WHERE i.store_id = $1 AND k.total IS NULL ORDER BY i.name, k.price""",
         made.store_id,
     )
     options: dict[str, tuple[UUID, ...]] = {}

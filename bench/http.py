@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from bench import city, peers
-from bench.load import ask, load, post
+from bench.load import Load, ask, load, post
 from bench.servers import Product, Server, postgres, tortoise_url
 from bench.support import CLIENT_CORE, Report, load_of_machine, number, pin, temporary_folder
 
@@ -34,9 +34,9 @@ class Measured:
         self.per_second: list[float] = []
         self.cpu: list[float] = []
 
-    def add(self, responses: int, seconds: float, cpu: float) -> None:
-        self.per_second.append(responses / seconds)
-        self.cpu.append(cpu / responses * 1e6)
+    def add(self, took: Load, cpu: float) -> None:
+        self.per_second.append(took.responses / took.seconds)
+        self.cpu.append(cpu / took.responses * 1e6)
 
 
 async def measure(
@@ -51,12 +51,12 @@ async def measure(
     found: dict[tuple[str, str], Measured] = {}
     for what, request in requests.items():
         for server in servers.values():  # connections, plans and caches warm
-            await load(server.port, request, CONNECTIONS, min(seconds, 1.0))
+            await load(server.port, lambda request=request: request, CONNECTIONS, min(seconds, 1.0))
         for _ in range(rounds):
             for name, server in servers.items():
                 before = server.cpu()
-                responses, took = await load(server.port, request, CONNECTIONS, seconds)
-                found.setdefault((name, what), Measured()).add(responses, took, server.cpu() - before)
+                took = await load(server.port, lambda request=request: request, CONNECTIONS, seconds)
+                found.setdefault((name, what), Measured()).add(took, server.cpu() - before)
     return found
 
 

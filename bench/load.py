@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -24,10 +26,10 @@ def post(path: str, body: Any, token: str | None = None) -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends its request again as soon as the response is complete, until it is told to stop."""
+    """Sends the next request as soon as the response is complete, until it is told to stop."""
 
-    def __init__(self, request: bytes) -> None:
-        self._request = request
+    def __init__(self, next_request: Callable[[], bytes]) -> None:
+        self._next_request = next_request
         self._held = bytearray()
         self._transport: asyncio.Transport | None = None
         self.count = 0
@@ -39,7 +41,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(self._request)
+        transport.write(self._next_request())
 
     def data_received(self, data: bytes) -> None:
         self._held += data
@@ -61,7 +63,7 @@ class _Connection(asyncio.Protocol):
         if self.stopping or status != b"200":
             self._transport.close()
         else:
-            self._transport.write(self._request)
+            self._transport.write(self._next_request())
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
@@ -71,19 +73,29 @@ class _Connection(asyncio.Protocol):
 async def ask(port: int, request: bytes) -> Any:
     """The answer to one request."""
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: _Connection(request), "127.0.0.1", port)
+    _, connection = await loop.create_connection(lambda: _Connection(lambda: request), "127.0.0.1", port)
     connection.stopping = True
     await asyncio.wait_for(connection.done, PATIENCE)
     assert connection.status == b"200", (connection.status, connection.body[:500])
     return orjson.loads(connection.body)
 
 
-async def load(port: int, request: bytes, connections: int, seconds: float) -> tuple[int, float]:
-    """``(responses, seconds)``: what ``connections`` get that each wait for one response before the next request."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What was answered in which time. ``body`` is one of the responses."""
+
+    responses: int
+    seconds: float
+    body: bytes
+
+
+async def load(port: int, next_request: Callable[[], bytes], connections: int, seconds: float) -> Load:
+    """Have ``connections`` that each wait for one response before the next request, for ``seconds``."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     made = [
-        (await loop.create_connection(lambda: _Connection(request), "127.0.0.1", port))[1] for _ in range(connections)
+        (await loop.create_connection(lambda: _Connection(next_request), "127.0.0.1", port))[1]
+        for _ in range(connections)
     ]
     await asyncio.sleep(seconds)
     for connection in made:
@@ -91,4 +103,4 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> t
     await asyncio.wait_for(asyncio.gather(*(connection.done for connection in made)), PATIENCE)
     bad = next((c for c in made if c.status != b"200"), None)
     assert bad is None, (bad and bad.status, bad and bad.body[:500])
-    return sum(c.count for c in made), time.perf_counter() - began
+    return Load(sum(c.count for c in made), time.perf_counter() - began, made[0].body)

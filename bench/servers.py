@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from bench.support import CLIENT_CORE, ROOT, SERVER_CORE, end, environment, pin
+from bench.support import CLIENT_CORE, CORES, ROOT, SERVER_CORE, end, environment, pin
 from models.embedded import EmbeddedPostgres
 
 START_WITHIN: Final = 60.0
@@ -34,9 +34,9 @@ def free_port() -> int:
 class Server:
     """A server process that says ``{"port": …}`` on its first line when it listens."""
 
-    def __init__(self, name: str, command: Sequence[str | Path], core: int = SERVER_CORE, **variables: str) -> None:
+    def __init__(self, name: str, command: Sequence[str | Path], **variables: str) -> None:
         self.name = name
-        self._core = core
+        self._cores: Sequence[int] = (SERVER_CORE,)
         self._command = [str(part) for part in command]
         self._variables = variables
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,7 +52,7 @@ class Server:
             self._command, cwd=ROOT, env=environment(**self._variables),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
-        pin(self.pid, self._core)
+        pin(self.pid, *self._cores)
         self._wait_until_it_serves()
         return self
 
@@ -95,9 +95,12 @@ class Server:
 
 
 class Product(Server):
-    """The product as it is run in production, on a database that is there; ``variables`` are its settings."""
+    """The product as it is run in production, on a database that is there; ``variables`` are its settings.
 
-    def __init__(self, name: str, database_url: str, folder: Path, core: int = SERVER_CORE, **variables: str) -> None:
+    Several ``workers`` may use that many cores, counted from the last one.
+    """
+
+    def __init__(self, name: str, database_url: str, folder: Path, workers: int = 1, **variables: str) -> None:
         settings = {
             "HUTONG_DATABASE_URL": database_url,
             "HUTONG_DATA_DIR": str(folder),
@@ -105,7 +108,9 @@ class Product(Server):
             "HUTONG_LOG_LEVEL": "warning",
             "HUTONG_SANDBOX": "true",
         }
-        super().__init__(name, [sys.executable, "-m", "cli", "serve"], core, **settings | variables)
+        command = [sys.executable, "-m", "cli", "serve", *(["--workers", str(workers)] if workers > 1 else [])]
+        super().__init__(name, command, **settings | variables)
+        self._cores = CORES[-workers:]
 
     def start(self) -> Self:
         self._variables["HUTONG_PORT"] = str(free_port())

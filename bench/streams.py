@@ -96,30 +96,26 @@ class Sockets:
     async def open(self, target: Target, count: int, feeds: int, *, at_once: int = 64, **options: Any) -> None:
         """``count`` more sockets that follow ``feeds`` feeds in turn; returns when each has its first answer."""
         started = self.counts.started
-        share = -(-count // len(target.servers))
-        for n, server in enumerate(target.servers):
-            mine = max(0, min(share, count - n * share))
-            first = n * share
-            messages = [target.greeting((first + i) % feeds) for i in range(min(feeds, mine))]
-            asked = {"port": server.port, "path": "/graphql", "count": mine, "messages": messages, "once": False}
-            self.tell("open", at_once=at_once, **asked | options)
+        messages = [target.greeting(n) for n in range(min(feeds, count))]
+        asked = {"port": target.server.port, "path": "/graphql", "count": count, "messages": messages, "once": False}
+        self.tell("open", at_once=at_once, **asked | options)
         await self.until(lambda c: c.started >= started + count, PATIENCE + count / 50)
 
 
 @dataclass
 class Target:
-    """A product under load: its servers, what a socket says to follow feed number n, and how events are made."""
+    """A server under load, what a socket says to follow feed number n, and how events are made."""
 
     name: str
-    servers: list[Server]
+    server: Server
     greeting: Callable[[int], list[str]]
     publish: Callable[[Sequence[int]], Awaitable[None]]
 
     def cpu(self) -> float:
-        return sum(server.cpu() for server in self.servers)
+        return self.server.cpu()
 
     def memory(self) -> int:
-        return sum(server.memory() for server in self.servers)
+        return self.server.memory()
 
 
 def greeting(token: str | None, document: str, variables: dict[str, Any]) -> list[str]:
@@ -149,8 +145,7 @@ class Stage:
 
     async def read_orders(self) -> None:
         """Read the orders as they are, before the first event is made."""
-        found = await reading.by_ids(self.runtime, self.city.orders)
-        self._orders = [found[key] for key in self.city.orders]
+        self._orders = [(await reading.snapshot(self.runtime, key))[1] for key in self.city.orders]
 
     async def publish(self, feeds: Sequence[int]) -> None:
         """One more event of each order, all in one transaction, as the product writes them."""
@@ -167,17 +162,12 @@ class Stage:
                 list(newest.values()),
             )
 
-    def product(self, workers: int = 1, cores: Sequence[int] = (), **settings: str) -> Target:
-        """The product, freshly started as ``workers`` processes that know of each other through Redis."""
-        made: list[Server] = []
-        for n in range(workers):
-            options: dict[str, Any] = {"core": cores[n]} if cores else {}
-            server = Product(
-                OURS, self.database_url, self.folder / "data", HUTONG_REDIS_URL=self.redis_url, **options, **settings
-            )
-            made.append(self.servers.enter_context(server))
+    def product(self, workers: int = 1) -> Target:
+        """The product, freshly started."""
+        server = Product(OURS, self.database_url, self.folder / "data", workers, HUTONG_REDIS_URL=self.redis_url)
+        self.servers.enter_context(server)
         token = self.city.tokens["consumer"]
-        return Target(OURS, made, lambda n: greeting(token, DOCUMENT, {"order": self.city.order_id(n)}), self.publish)
+        return Target(OURS, server, lambda n: greeting(token, DOCUMENT, {"order": self.city.order_id(n)}), self.publish)
 
     def peer(self, name: str) -> Target:
         """A peer, freshly started."""
@@ -190,7 +180,7 @@ class Stage:
         async def publish(feeds: Sequence[int]) -> None:
             await ask(server.port, post("/publish", list(feeds)))
 
-        return Target(name, [server], lambda n: greeting(None, DOCUMENT, {"order": str(n)}), publish)
+        return Target(name, server, lambda n: greeting(None, DOCUMENT, {"order": str(n)}), publish)
 
     def targets(self) -> list[Target]:
         """The product and its peers."""

@@ -20,16 +20,16 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE: Final = 120.0
 """Seconds that a program may take for one answer; it is ended after that."""
 
-_CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-CLIENT_CORE: Final = _CORES[0]
-SERVER_CORE: Final = _CORES[-1]
+CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+CLIENT_CORE: Final = CORES[0]
+SERVER_CORE: Final = CORES[-1]
 
 
-def pin(pid: int, core: int) -> None:
-    """Keep a process, and what it starts from now on, on one core, where the system can do that."""
+def pin(pid: int, *cores: int) -> None:
+    """Keep a process, and what it starts from now on, on some cores, where the system can do that."""
     if hasattr(os, "sched_setaffinity"):
         with suppress(ProcessLookupError):
-            os.sched_setaffinity(pid, {core})
+            os.sched_setaffinity(pid, cores)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -180,4 +180,4 @@ class Report:
 def load_of_machine() -> str:
     """A line about the machine, for judging the figures."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "?"
-    return f"{len(_CORES)} cores, load {load} at the start, Python {sys.version.split()[0]}"
+    return f"{len(CORES)} cores, load {load} at the start, Python {sys.version.split()[0]}"
