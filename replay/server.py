@@ -121,6 +121,11 @@ class OwnServer:
     ) -> None:
         await self._stop()
 
+    async def ended(self) -> None:
+        """Wait until the process is gone, whoever ended it."""
+        assert self._process is not None
+        await self._process.wait()
+
     async def _start(self) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"

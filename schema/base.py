@@ -7,7 +7,7 @@ services; :func:`exposes` records which GraphQL type such a class is shown as.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Generic, NewType, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -54,6 +54,21 @@ def exposes(
             shared_types.add(definition.name)
         for python_type in classes:
             python_types[python_type] = definition.name
+        return cls
+
+    return declare
+
+
+def built_by(build: Callable[[Mapping[str, Any]], object]) -> Callable[[type[T]], type[T]]:
+    """Class decorator above ``@strawberry.input``: resolvers get what ``build`` makes of the coerced fields, by their
+    names in the schema. For inputs that come by the thousand: converting field by field costs Strawberry 10 µs each."""
+
+    def declare(cls: type[T]) -> type[T]:
+        def from_input(_type: type, given: Mapping[str, Any], _context: object) -> object:
+            return build(given)
+
+        definition: Any = cls.__dict__["__strawberry_definition__"]
+        definition.from_input = from_input
         return cls
 
     return declare

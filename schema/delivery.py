@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import strawberry
 
@@ -24,6 +25,7 @@ from schema.base import (
     Money,
     Node,
     R,
+    built_by,
     computed,
     exposes,
     money_field,
@@ -159,6 +161,17 @@ class LocationReport:
     received_at: datetime = strawberry.field(description="By the server's clock: correct the phone's by it.")
 
 
+def _fix(given: Mapping[str, Any]) -> Fix:
+    return Fix(
+        Point(given["latitude"], given["longitude"], given["crs"]),
+        given["recordedAt"],
+        given.get("accuracyMetres"),
+        given.get("heading"),
+        given.get("speed"),
+    )
+
+
+@built_by(_fix)
 @strawberry.input
 class LocationFixInput:
     latitude: float
@@ -168,15 +181,6 @@ class LocationFixInput:
     accuracy_metres: float | None = None
     heading: float | None = None
     speed: float | None = None
-
-    def to_fix(self) -> Fix:
-        return Fix(
-            Point(self.latitude, self.longitude, self.crs),
-            self.recorded_at,
-            self.accuracy_metres,
-            self.heading,
-            self.speed,
-        )
 
 
 def _value(root: Any) -> Any:
@@ -255,7 +259,7 @@ class DeliveryMutation:
     @mutation(result("ReportLocationResult", LocationReport, errors.LocationRejected, errors.RiderOffline), R)
     async def report_location(self, info: Info, fixes: list[LocationFixInput]) -> object:
         """Tell 1–100 positions, in any order and as often as needed: the newest by `recordedAt` counts."""
-        return await resolvers.report_location(info.context, [fix.to_fix() for fix in fixes])
+        return await resolvers.report_location(info.context, cast(list[Fix], fixes))
 
     @mutation(result("AcceptOfferResult", Delivery, errors.OfferExpired, *TASK_ERRORS), R)
     async def accept_offer(self, info: Info, delivery: strawberry.ID) -> object:
