@@ -145,8 +145,10 @@ class Store(Node):
     tables: list[DiningTable] = shared(computed(resolvers.tables_of))
     queue: Annotated[QueueBoard, strawberry.lazy("schema.queueing")] = computed(queueing.board_of, C, M, A, D)
     services: list[FulfilmentMode] = computed(resolvers.services_of)
-    rider_supply: RiderSupply = computed(
-        delivery.rider_supply, C, M, A, description="How many riders near the store could take a delivery now."
+    rider_supply: RiderSupply = shared(
+        computed(
+            delivery.rider_supply, C, M, A, description="How many riders near the store could take a delivery now."
+        )
     )
 
     @query(Connection[OrderType], M, A)

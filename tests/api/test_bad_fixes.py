@@ -53,7 +53,7 @@ async def test_nan_in_the_body_is_not_json(city: City) -> None:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     async with city.http.post(f"{city.url}/graphql", data=body, headers=headers) as response:
         assert response.status == 400
-        assert codes(await response.json()) == ["BAD_REQUEST"]
+        assert codes(await response.json()) == ["INVALID_JSON"]
 
 
 async def test_good_fixes_count_once(city: City) -> None:
