@@ -40,7 +40,7 @@ ORDER BY g.created_at, g.id
 """
 
 _CLIENT_SQL: Final = """
-SELECT store_id, city_id FROM client WHERE id = $1 AND kind = $2 AND revoked_at IS NULL
+SELECT store_id, city_id FROM client WHERE id = $1 AND kind = $2 AND generation = $3 AND revoked_at IS NULL
 """
 
 
@@ -97,7 +97,7 @@ class Authenticator:
         )
 
     async def _client(self, claims: Claims) -> Principal:
-        row = await self._database.fetchrow(_CLIENT_SQL, claims.subject, claims.view.value)
+        row = await self._database.fetchrow(_CLIENT_SQL, claims.subject, claims.view.value, claims.generation)
         if row is None:
             raise Unauthenticated(Reason.REVOKED)
         device = claims.view is View.DEVICE and row["store_id"] is not None

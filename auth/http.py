@@ -56,11 +56,11 @@ def routes(ports: Ports, keys: SigningKeys) -> list[Route]:
                 raise OAuthError("unsupported_grant_type", "only client_credentials is offered")
             if form.get("scope"):
                 raise OAuthError("invalid_scope", "scopes are not offered")
-            subject, view = await _client(ports.database, client_id, secret, basic)
+            subject, view, generation = await _client(ports.database, client_id, secret, basic)
         except OAuthError as error:
             return _refused(error)
         ttl = ports.settings.access_token_ttl
-        text, _ = issue(keys, view, subject, None, ttl)
+        text, _ = issue(keys, view, subject, None, ttl, generation)
         return _answer(200, {"access_token": text, "token_type": "Bearer", "expires_in": int(ttl.total_seconds())})
 
     return [Route("/oauth/token", token, methods=["POST"])]
@@ -106,17 +106,18 @@ def _credentials(authorization: str | None, form: dict[str, str]) -> tuple[str, 
     return unquote_plus(client_id), unquote_plus(secret), True
 
 
-async def _client(database: Database, client_id: str, secret: str, basic: bool) -> tuple[UUID, View]:
+async def _client(database: Database, client_id: str, secret: str, basic: bool) -> tuple[UUID, View, int]:
     if "\0" in client_id:
         row = None
     else:
         row = await database.fetchrow(
-            "SELECT id, kind, secret_hash FROM client WHERE client_id = $1 AND revoked_at IS NULL", client_id
+            "SELECT id, kind, secret_hash, generation FROM client WHERE client_id = $1 AND revoked_at IS NULL",
+            client_id,
         )
     known = row["secret_hash"] if row is not None else _NO_CLIENT
     if not same(hash_secret(secret), known) or row is None:
         raise OAuthError("invalid_client", "unknown client or wrong secret", status=401, basic=basic)
-    return row["id"], View(row["kind"])
+    return row["id"], View(row["kind"]), row["generation"]
 
 
 def _answer(status: int, content: dict[str, object], headers: dict[str, str] | None = None) -> Response:

@@ -1,7 +1,8 @@
 """Access tokens: short-lived JWTs signed with ES256, one audience per view.
 
 Claims: ``iss`` "hutong", ``aud`` the view in lower case, ``sub`` the person or client, ``sid`` the session (people
-only), ``iat``, ``exp``, ``jti``. Lifetimes are wall time. Standards: RFC 7519 (JWT), RFC 8725 (best practices).
+only), ``gen`` the generation of a client's tokens, ``iat``, ``exp``, ``jti``. Lifetimes are wall time. Standards:
+RFC 7519 (JWT), RFC 8725 (best practices).
 """
 
 from __future__ import annotations
@@ -57,10 +58,12 @@ class Claims:
     session_id: UUID | None
     expires_at: float
     token_id: str
+    generation: int
+    """Of the client's tokens; 0 for people, whose sessions end instead."""
 
 
 def issue(
-    keys: SigningKeys, view: View, subject: UUID, session_id: UUID | None, ttl: timedelta
+    keys: SigningKeys, view: View, subject: UUID, session_id: UUID | None, ttl: timedelta, generation: int = 0
 ) -> tuple[str, datetime]:
     """A token for ``subject`` in ``view`` that ends after ``ttl``, and the instant it ends (whole seconds)."""
     now = wall_now().replace(microsecond=0)
@@ -75,6 +78,8 @@ def issue(
     }
     if session_id is not None:
         claims["sid"] = str(session_id)
+    if generation:
+        claims["gen"] = generation
     key = keys.newest
     return _jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid}), expires_at
 
@@ -96,6 +101,7 @@ def verify(keys: SigningKeys, token: str) -> Claims:
         session_id = UUID(claims["sid"]) if "sid" in claims else None
         expires_at = float(claims["exp"])
         audience = claims["aud"]
+        generation = int(claims.get("gen", 0))
     except (JOSEError, KeyError, TypeError, ValueError, AttributeError):
         raise Unauthenticated(Reason.INVALID) from None
     view = _AUDIENCES.get(audience) if isinstance(audience, str) else None
@@ -103,7 +109,7 @@ def verify(keys: SigningKeys, token: str) -> Claims:
         raise Unauthenticated(Reason.WRONG_AUDIENCE)
     if expires_at <= wall_now().timestamp():
         raise Unauthenticated(Reason.EXPIRED)
-    return Claims(view, subject, session_id, expires_at, str(claims.get("jti", "")))
+    return Claims(view, subject, session_id, expires_at, str(claims.get("jti", "")), generation)
 
 
 class Verifier:

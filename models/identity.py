@@ -111,6 +111,7 @@ class Client(Model):
     city_id = fields.UUIDField(null=True)  # the city a partner works in
     created_at = fields.DatetimeField()
     revoked_at = fields.DatetimeField(null=True)
+    generation = fields.IntField(default=0)  # access tokens carry it; a token of an earlier one is void
 
     class Meta(Model.Meta):
         table = "client"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tortoise import fields
+from tortoise.indexes import Index
 from tortoise.models import Model
 
 from core.ids import uuid7
@@ -24,6 +25,22 @@ class IdempotencyRecord(Model):
     class Meta(Model.Meta):
         table = "idempotency_record"
         unique_together = (("principal", "key"),)
+
+
+class AuditEntry(Model):
+    """Who did what to whom, for what people with power over others do. Rows are never changed."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    at = fields.DatetimeField()
+    view = fields.CharField(max_length=10)
+    actor_id = fields.UUIDField()
+    action = fields.CharField(max_length=40)
+    target_id = fields.UUIDField()
+    facts: fields.Field[dict[str, Any]] = fields.JSONField()
+
+    class Meta(Model.Meta):
+        table = "audit_entry"
+        indexes = [Index(fields=("target_id",))]
 
 
 class PersistedOperation(Model):

@@ -13,10 +13,11 @@ from models.identity import Grant, GrantRole, Person
 from resolvers import merchants
 from resolvers.base import action, key
 from resolvers.context import Context, Info, batched
-from services import identity
+from services import identity, sessions
 from services.delivery.reading import RiderRecord
-from services.errors import NotFound
+from services.errors import InvalidInput, NotFound
 from services.identity import OtpSent, Session, SignedOut
+from services.sessions import OpenSession, SessionsRevoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ async def viewer_person(root: Viewer, info: Info) -> Person | None:
     if principal.subject is None or principal.view in (View.PARTNER, View.DEVICE):
         return None
     return await info.context.loader(_load_people).load(principal.subject)
+
+
+async def viewer_sessions(root: Viewer, info: Info) -> list[OpenSession]:
+    return await sessions.open_sessions(info.context.runtime, root.principal)
 
 
 async def viewer_grants(root: Viewer, info: Info) -> list[Grant]:
@@ -118,6 +123,28 @@ async def grant_store_role(context: Context, store: str, phone: str, role: Grant
 @action
 async def revoke_grant(context: Context, grant: str) -> Grant:
     return await identity.revoke_grant(context.runtime, context.principal, key("Grant", grant))
+
+
+@action
+async def revoke_sessions(
+    context: Context,
+    session: str | None,
+    person: str | None,
+    client: str | None,
+    keep_current: bool,
+    disable: bool,
+    reason: str,
+) -> SessionsRevoked:
+    """Of the one who is named, at most one; else of the caller."""
+    runtime, principal = context.runtime, context.principal
+    if sum(named is not None for named in (session, person, client)) > 1:
+        raise InvalidInput(field="input", reason="must name one of session, person and client")
+    if person is not None:
+        return await sessions.revoke_of_person(runtime, principal, key("Person", person), reason)
+    if client is not None:
+        return await sessions.revoke_of_client(runtime, principal, client, reason, disable=disable)
+    one = None if session is None else key("Session", session)
+    return await sessions.revoke_own(runtime, principal, one, reason, keep_current=keep_current)
 
 
 async def load_person(context: Context, person_id: UUID) -> Person | None:

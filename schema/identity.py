@@ -20,6 +20,8 @@ from services import errors
 from services.identity import OtpSent as OtpSentRecord
 from services.identity import Session as SessionRecord
 from services.identity import SignedOut as SignedOutRecord
+from services.sessions import OpenSession as OpenSessionRecord
+from services.sessions import SessionsRevoked as SessionsRevokedRecord
 
 if TYPE_CHECKING:
     from schema.merchants import City, Store
@@ -48,6 +50,16 @@ class Grant(Node):
     revoked_at: datetime | None
 
 
+@exposes(OpenSessionRecord, views=frozenset(PEOPLE))
+@strawberry.type(description="A sign-in that still holds.")
+class OpenSession:
+    id: strawberry.ID = node_id("Session")
+    view: View
+    created_at: datetime
+    expires_at: datetime = strawberry.field(description="When it ends unless it is refreshed.")
+    current: bool = strawberry.field(description="The one of this request.")
+
+
 @exposes(resolvers.Viewer)
 @strawberry.type(description="Who is asking.")
 class Viewer:
@@ -55,6 +67,9 @@ class Viewer:
     view: View
     person: Person | None = computed(resolvers.viewer_person)
     grants: list[Grant] = computed(resolvers.viewer_grants)
+    sessions: list[OpenSession] = computed(
+        resolvers.viewer_sessions, *PEOPLE, description="Where the person is signed in, the newest first."
+    )
 
 
 @exposes(OtpSentRecord, views=frozenset(PEOPLE))
@@ -79,6 +94,28 @@ class Session:
 @strawberry.type
 class SignedOut:
     at: datetime
+
+
+@exposes(SessionsRevokedRecord, views=frozenset(PEOPLE))
+@strawberry.type
+class SessionsRevoked:
+    count: int = strawberry.field(description="Sign-ins that were ended; a partner or device counts as one.")
+    at: datetime
+
+
+@strawberry.input(description="Whose sessions: one's own unless a person or client is named.")
+class RevokeSessionsInput:
+    reason: str = strawberry.field(description="For the audit log.")
+    session: strawberry.ID | None = strawberry.field(default=None, description="Only this one of one's own.")
+    person: strawberry.ID | None = strawberry.field(
+        default=None, description="Somebody with a role or an order in a city that the caller administers."
+    )
+    client: str | None = strawberry.field(
+        default=None,
+        description="Client id of a partner or device, for admins of its city or the store's management.",
+    )
+    keep_current: bool = strawberry.field(default=False, description="Of one's own, all but the one of this request.")
+    disable: bool = strawberry.field(default=False, description="The client's secret is void too, for good.")
 
 
 @strawberry.input
@@ -124,6 +161,13 @@ class IdentityMutation:
     async def sign_out(self, info: Info) -> object:
         """End this session."""
         return await resolvers.sign_out(info.context)
+
+    @mutation(result("RevokeSessionsResult", SessionsRevoked), *PEOPLE)
+    async def revoke_sessions(self, info: Info, input: RevokeSessionsInput) -> object:
+        """Cut off: refresh tokens, access tokens and open sockets, at once."""
+        return await resolvers.revoke_sessions(
+            info.context, input.session, input.person, input.client, input.keep_current, input.disable, input.reason
+        )
 
     @mutation(result("RegisterRiderResult", Rider), A)
     async def register_rider(self, info: Info, input: RegisterRiderInput) -> object:

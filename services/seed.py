@@ -253,7 +253,8 @@ async def demo_tokens(runtime: Runtime) -> dict[str, str]:
             session = await identity.open_session(unit, person_id, view, TOKEN_LIFE)
         tokens[view.lower()] = session.access_token
     for view, client_id in made.clients.items():
-        tokens[view.lower()], _ = issue(runtime.keys, view, client_id, None, TOKEN_LIFE)
+        generation = await runtime.database.fetchval("SELECT generation FROM client WHERE id = $1", client_id)
+        tokens[view.lower()], _ = issue(runtime.keys, view, client_id, None, TOKEN_LIFE, generation)
     tokens["city"] = encode("City", made.city_id)
     tokens["store"] = encode("Store", made.store_id)
     return tokens
