@@ -228,10 +228,13 @@ class _Socket(Session):
                 raise
         finally:
             self._let_go()
-        if self._closing is not None and self._protocol is None:
-            with suppress(TimeoutError, OSError):
-                async with asyncio.timeout(self.limits.goodbye):
-                    await self._asgi_send(close_message(self._closing.code, self._closing.reason))
+        if isinstance(self._outbox, TaskOutbox):
+            if self._closing is not None:
+                with suppress(TimeoutError, OSError):
+                    async with asyncio.timeout(self.limits.goodbye):
+                        await self._outbox.finish()
+                        await self._asgi_send(close_message(self._closing.code, self._closing.reason))
+            self._outbox.close()
 
     def end(self, code: Close, reason: str) -> None:
         if self.ended:
@@ -248,7 +251,8 @@ class _Socket(Session):
     def _let_go(self) -> None:
         self.ended = True
         self.stop_all()
-        self._outbox.close()
+        if self._protocol is not None:
+            self._outbox.close()
 
     def _overflowed(self) -> None:
         self.end(Close.RESUME, "resume")
