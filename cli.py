@@ -57,6 +57,9 @@ from tools.feed_docs import feed_docs
 
 CONFIGURATION: Final = Path("docs/configuration.md")
 DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
+EXAMPLE_DEVICE: Final = Path(__file__).with_name("examples") / "device.py"
+DEVICE_CLIENT: Final = "HUTONG_DEVICE_CLIENT_ID"
+DEVICE_SECRET: Final = "HUTONG_DEVICE_CLIENT_SECRET"
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 operations_cli = typer.Typer(no_args_is_help=True, help="Persisted operations: all that a partner can call.")
@@ -123,19 +126,23 @@ def run(
     settings = settings.model_copy(update=deadlines_for_people(settings))
     logs.configure(settings.log_level, json=settings.log_json)
 
-    demos: list[asyncio.subprocess.Process] = []
+    beside: list[asyncio.subprocess.Process] = []
     tokens: dict[str, str] = {}
+    secrets: list[str] = []
 
     async def prepare(running: program.Program) -> None:
         tokens.update(await seed.demo_tokens(running.runtime))
+        secrets.append(seed.demo_secret(running.runtime, seed.PRINTER_CLIENT))
 
     async def started() -> None:
         show_welcome(settings.public_url or "", tokens, settings)
         if demo:
-            demos.append(await start_demo(server.base_url(settings.host, settings.port), tokens["admin"]))
+            here = server.base_url(settings.host, settings.port)
+            beside.append(await start_demo(here, tokens["admin"]))
+            beside.append(await start_printer(here, secrets[0], settings.data_dir / "printer"))
 
     async def stopping() -> None:
-        for process in demos:
+        for process in beside:
             if process.returncode is None:
                 process.terminate()
                 await process.wait()
@@ -314,6 +321,15 @@ async def start_demo(base_url: str, admin_token: str) -> asyncio.subprocess.Proc
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "cli", "play-demo", base_url, env={**os.environ, DEMO_TOKEN: admin_token}
     )
+
+
+async def start_printer(base_url: str, secret: str, home: Path) -> asyncio.subprocess.Process:
+    """The demo shop's kitchen printer, with the bad days of a real one."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, str(EXAMPLE_DEVICE), base_url, "--quiet", "--home", str(home),
+        "--drop", "0.02", "--twice", "0.05", "--paper", "30",
+        env={**os.environ, DEVICE_CLIENT: seed.PRINTER_CLIENT, DEVICE_SECRET: secret},
+    )  # fmt: skip
 
 
 @cli.command(hidden=True)

@@ -187,6 +187,45 @@ export const SET_QUEUE_OPEN = `mutation SetQueueOpen($store: ID!, $open: Boolean
   setQueueOpen(store: $store, open: $open) { __typename ... on QueueBoard { open } ${REFUSAL} }
 }`;
 
+// ---- devices: the terminal itself, and the shop that looks after it ----
+
+const PAYLOAD = `payload { __typename
+  ... on PrintTicket { kind title number mode table note placedAt dueAt total ${MONEY} lines { name options quantity total ${MONEY} } }
+  ... on OpenGate { gate seconds reason }
+  ... on ShowBoard { board store { id name } } }`;
+const DEVICE = `id name station capabilities state pairedAt`;
+export const MY_DEVICE = `query MyDevice { myDevice { id name capabilities store { id name } } }`;
+// Without a cursor: after every connection the terminal is told of all that is still to do.
+export const DEVICE_COMMANDS = `subscription DeviceCommands {
+  deviceCommands { cursor kind type at reset { reason } commands { id state expiresAt ${PAYLOAD} } }
+}`;
+export const ACKNOWLEDGE_COMMAND = `mutation AcknowledgeCommand($command: ID!, $outcome: CommandOutcome!, $failure: CommandFailure) {
+  acknowledgeCommand(command: $command, outcome: $outcome, failure: $failure) { __typename ... on DeviceCommand { id state } ${REFUSAL} }
+}`;
+export const STORE_DEVICES = `subscription StoreDevices($store: ID!) {
+  storeDevices(store: $store) { cursor kind at devices { ${DEVICE} online lastSeenAt pending waitingSince problem } }
+}`;
+export const DEVICE_HISTORY = `query DeviceHistory($device: ID!) {
+  device(id: $device) { id commands(first: 12) { nodes { id state createdAt outcome failure detail availableActions ${PAYLOAD} } } }
+}`;
+const PAIRING = `... on DevicePairing { code expiresAt device { id name pairedAt } }`;
+export const REGISTER_DEVICE = `mutation RegisterDevice($input: RegisterDeviceInput!) {
+  registerDevice(input: $input) { __typename ${PAIRING} ${REFUSAL} }
+}`;
+export const PAIR_DEVICE = `mutation PairDevice($device: ID!) { pairDevice(device: $device) { __typename ${PAIRING} ${REFUSAL} } }`;
+export const DISABLE_DEVICE = `mutation DisableDevice($device: ID!) {
+  disableDevice(device: $device) { __typename ... on Device { id state } ${REFUSAL} }
+}`;
+export const SEND_DEVICE_COMMAND = `mutation SendDeviceCommand($device: ID!, $content: CommandContentInput!, $key: String!) {
+  sendDeviceCommand(device: $device, content: $content, idempotencyKey: $key) { __typename ... on DeviceCommand { id state } ${REFUSAL} }
+}`;
+export const RESEND_DEVICE_COMMAND = `mutation ResendDeviceCommand($command: ID!, $key: String!) {
+  resendDeviceCommand(command: $command, idempotencyKey: $key) { __typename ... on DeviceCommand { id state } ${REFUSAL} }
+}`;
+export const CANCEL_DEVICE_COMMAND = `mutation CancelDeviceCommand($command: ID!) {
+  cancelDeviceCommand(command: $command) { __typename ... on DeviceCommand { id state } ${REFUSAL} }
+}`;
+
 // ---- admin ----
 
 const OVERVIEW = `overview { at ordersByState { state count } ordersToday activeOrders ridersOnline ridersBusy deliveriesWaiting
@@ -220,11 +259,13 @@ export const BY_VIEW = {
   MERCHANT: {
     CLOCK, MY_STORES, STORE_PLACE, STORE_BOARD, STORE_STOCK, ACCEPT_ORDER, REJECT_ORDER, START_PREPARING, MARK_READY, HAND_OVER,
     SET_STORE_STATUS, SET_ITEM_AVAILABILITY, QUEUE_BOARD_STAFF, TAKE_QUEUE_NUMBER, CALL_NEXT, CALL_TICKET, SEAT_TICKET,
-    SKIP_TICKET, REQUEUE_TICKET, CANCEL_TICKET, SET_QUEUE_OPEN,
+    SKIP_TICKET, REQUEUE_TICKET, CANCEL_TICKET, SET_QUEUE_OPEN, STORE_DEVICES, DEVICE_HISTORY, REGISTER_DEVICE, PAIR_DEVICE,
+    DISABLE_DEVICE, SEND_DEVICE_COMMAND, RESEND_DEVICE_COMMAND, CANCEL_DEVICE_COMMAND,
   },
   RIDER: {
     CLOCK, CITIES, STORE_PLACE, RIDER, RIDER_TASKS, MY_TASKS, OPEN_DELIVERIES, GO_ONLINE, GO_OFFLINE, REPORT_LOCATION, ACCEPT_OFFER,
     DECLINE_OFFER, GRAB_DELIVERY, ARRIVE_AT_STORE, PICK_UP_DELIVERY, COMPLETE_DELIVERY,
   },
   ADMIN: { CLOCK, CITIES, ADMIN_CITY, ADMIN_STORES, CITY_UPDATES, CITY_FIGURES, ADMIN_BOARD },
+  DEVICE: { CLOCK, MY_DEVICE, DEVICE_COMMANDS, ACKNOWLEDGE_COMMAND, QUEUE_BOARD },
 };

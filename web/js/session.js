@@ -120,3 +120,45 @@ export class Terminal {
     }
   }
 }
+
+/** A device's identity: credentials got by pairing, exchanged for tokens; else, in a sandbox, the demo device. */
+export class DeviceTerminal extends Terminal {
+  async open() {
+    this.credentials = read(this.view);
+    if (this.credentials) return this.renew();
+    return super.open();
+  }
+
+  /** Exchange a pairing code for credentials; false when the code is none. */
+  async pair(code) {
+    const response = await fetch("/oauth/register", { method: "POST", headers: { authorization: `Bearer ${code}` } });
+    if (!response.ok) return false;
+    const { client_id, client_secret } = await response.json();
+    this.credentials = { client_id, client_secret };
+    write(this.view, this.credentials);
+    this.demo = false;
+    return this.renew();
+  }
+
+  signOut() {
+    super.signOut();
+    this.credentials = null;
+  }
+
+  async token() {
+    const session = this.session;
+    if (this.credentials && session && session.ends - Date.now() < EARLY) await this.renew();
+    return this.session?.accessToken ?? null;
+  }
+
+  async refresh() {
+    if (!this.credentials) return super.refresh();
+    const body = new URLSearchParams({ grant_type: "client_credentials", ...this.credentials });
+    const response = await fetch("/oauth/token", { method: "POST", body }).catch(() => null);
+    if (response?.status === 401) this.signOut();
+    if (!response?.ok) return false;
+    const { access_token, expires_in } = await response.json();
+    this.session = { accessToken: access_token, ends: Date.now() + expires_in * 1000 };
+    return true;
+  }
+}

@@ -6,7 +6,7 @@ import { h, render, toast } from "./dom.js";
 import { explain, language, onLanguage, setLanguage, t } from "./i18n.js";
 import { REQUEST_OTP, SIGN_IN } from "./operations.js";
 import { Client } from "./graphql.js";
-import { sandbox, Terminal } from "./session.js";
+import { DeviceTerminal, sandbox, Terminal } from "./session.js";
 
 const PAGES = [
   ["city", "./"],
@@ -15,6 +15,7 @@ const PAGES = [
   ["merchant", "merchant.html"],
   ["rider", "rider.html"],
   ["queue", "queue.html"],
+  ["device", "device.html"],
 ];
 
 /** Fill the page's bar; `extra()` may give more descriptions for its right side. Returns its redraw function. */
@@ -105,6 +106,34 @@ class SignIn extends Component {
   }
 }
 
+/** A pairing code. Calls `done()`. */
+class Pair extends Component {
+  constructor(root, terminal, done) {
+    super(root, { client: terminal.client });
+    this.terminal = terminal;
+    this.done = done;
+    this.code = "";
+    this.update();
+  }
+
+  async enter() {
+    const paired = await this.run("pair", () => this.terminal.pair(this.code.trim()));
+    if (paired) this.done();
+    else if (paired === false) toast(t("pair.refused"));
+  }
+
+  view() {
+    return h("form", { class: "sign card", novalidate: true, onsubmit: (event) => { event.preventDefault(); this.enter(); } },
+      h("h2", null, t("pair.title")),
+      h("label", { class: "field" }, t("pair.code"), h("input", {
+        name: "code", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", value: this.code,
+        oninput: (event) => { this.code = event.target.value; this.update(); },
+      })),
+      h("button", { class: "primary", disabled: this.busy("pair") || !this.code.trim() }, t("pair.enter")),
+      h("p", { class: "hint" }, t("pair.hint")));
+  }
+}
+
 /**
  * Put a terminal of `view` into `root`: its screen when somebody is signed in, else the sign-in form.
  * `mount(root, context)` makes the screen; `changed()` is called when status or identity change.
@@ -115,10 +144,15 @@ export class Gate {
     this.view = view;
     this.mount = mount;
     this.changed = changed;
-    this.terminal = new Terminal(view);
     this.clock = new DomainClock();
-    this.status = "idle";
     this.screen = null;
+    this.identify();
+  }
+
+  /** Begin as nobody in particular. */
+  identify() {
+    this.terminal = this.view === "DEVICE" ? new DeviceTerminal(this.view) : new Terminal(this.view);
+    this.status = "idle";
     this.terminal.client.watch((status) => {
       this.status = status;
       if (status === "failed") this.lost();
@@ -144,10 +178,12 @@ export class Gate {
   }
 
   ask() {
-    this.replace((root) => new SignIn(root, this.view, (session) => {
-      this.terminal.signedIn(session);
-      this.enter();
-    }));
+    this.replace((root) => this.view === "DEVICE"
+      ? new Pair(root, this.terminal, () => this.enter())
+      : new SignIn(root, this.view, (session) => {
+        this.terminal.signedIn(session);
+        this.enter();
+      }));
     this.changed();
   }
 
@@ -168,7 +204,7 @@ export class Gate {
   signOut() {
     this.terminal.signOut();
     this.terminal.client.dispose();
-    this.terminal = new Terminal(this.view);
+    this.identify();
     this.open().catch((error) => toast(explain(error)));
   }
 
