@@ -11,15 +11,24 @@ import { BoardScreen } from "./queue.js";
 import { empty } from "./shell.js";
 
 const STORED = "hutong.device.done";
+const BOARD = "hutong.device.board";
 const KEPT = 300;
 const ROLL = 30;
 const RETRY = 3000;
 
-function stored() {
+function read(key, otherwise) {
   try {
-    return new Map(JSON.parse(localStorage.getItem(STORED) ?? "[]"));
+    return JSON.parse(localStorage.getItem(key)) ?? otherwise;
   } catch {
-    return new Map();
+    return otherwise;
+  }
+}
+
+function write(key, value) {
+  try {
+    localStorage.setItem(key, JSON.stringify(value));
+  } catch {
+    // Storage is full or forbidden: a reload may then print again what was not acknowledged.
   }
 }
 
@@ -27,7 +36,7 @@ export class DeviceScreen extends Component {
   constructor(root, context) {
     super(root, context);
     this.device = null;
-    this.outcomes = stored();
+    this.outcomes = new Map(read(STORED, []));
     this.owed = new Set();
     this.paper = true;
     this.roll = [];
@@ -43,6 +52,8 @@ export class DeviceScreen extends Component {
     return this.run("start", async () => {
       this.device = (await this.client.request(ops.MY_DEVICE)).myDevice;
       if (!this.device) return;
+      const board = read(BOARD, null);
+      if (board?.store.id === this.device.store.id) this.show(board);
       const retry = setInterval(() => this.settle(), RETRY);
       this.stops.push(() => clearInterval(retry));
       this.follow(ops.DEVICE_COMMANDS, {}, (update) => update.commands.forEach((command) => this.take(command)));
@@ -71,6 +82,7 @@ export class DeviceScreen extends Component {
     } else if (payload.__typename === "OpenGate") {
       this.gate = { ...payload, until: performance.now() + payload.seconds * 1000 };
     } else if (payload.__typename === "ShowBoard") {
+      write(BOARD, payload);
       this.show(payload);
     } else {
       return "UNSUPPORTED";
@@ -86,11 +98,7 @@ export class DeviceScreen extends Component {
 
   store() {
     while (this.outcomes.size > KEPT) this.outcomes.delete(this.outcomes.keys().next().value);
-    try {
-      localStorage.setItem(STORED, JSON.stringify([...this.outcomes]));
-    } catch {
-      // Storage is full or forbidden: a reload may then print again what was not acknowledged.
-    }
+    write(STORED, [...this.outcomes]);
   }
 
   /** Tell what has not been taken yet. A refusal is an answer: the command had ended before. */
@@ -121,7 +129,7 @@ export class DeviceScreen extends Component {
         this.device.capabilities.includes("PRINT") && h("button", {
           type: "button", class: "switch end", role: "switch", "aria-checked": String(this.paper),
           onclick: () => { this.paper = !this.paper; this.update(); },
-        }, t("device.paper"), h("span", { class: "knob" }))),
+        }, t(this.paper ? "device.paper" : "failure.OUT_OF_PAPER"), h("span", { class: "knob" }))),
       open && h("p", { class: "gate-open", key: "gate", role: "alert" }, t("device.gate", { gate: this.gate.gate, n: Math.ceil((this.gate.until - performance.now()) / 1000) })),
       h("div", { class: "device", key: "device" },
         this.board && this.boardRoot,

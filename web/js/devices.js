@@ -24,6 +24,7 @@ export class DevicesScreen extends Component {
     this.store = null;
     this.devices = null;
     this.chosen = null;
+    this.sure = null;
     this.commands = null;
     this.code = null;
     this.draft = null;
@@ -54,6 +55,7 @@ export class DevicesScreen extends Component {
 
   choose(device) {
     this.chosen = this.chosen === device.id ? null : device.id;
+    this.sure = null;
     this.commands = null;
     if (this.chosen) this.load();
     this.update();
@@ -101,8 +103,11 @@ export class DevicesScreen extends Component {
     this.update();
   }
 
+  /** The first press asks, the second does it. */
   disable(device) {
-    return this.run(device.id, () => this.client.act(ops.DISABLE_DEVICE, { device: device.id }));
+    this.sure = this.sure === device.id ? null : device.id;
+    this.update();
+    return this.sure ? null : this.run(device.id, () => this.client.act(ops.DISABLE_DEVICE, { device: device.id }));
   }
 
   view() {
@@ -172,7 +177,7 @@ export class DevicesScreen extends Component {
           key: label, type: "button", class: "small", disabled: busy, onclick: () => this.send(device, content()),
         }, t(label))),
         h("button", { type: "button", class: "small quiet end", disabled: busy, onclick: () => this.pair(device) }, t(device.state === "UNPAIRED" ? "device.pair" : "device.pairAgain")),
-        device.state !== "DISABLED" && h("button", { type: "button", class: "small quiet", disabled: busy, onclick: () => this.disable(device) }, t("device.disable"))),
+        device.state !== "DISABLED" && h("button", { type: "button", class: `small ${this.sure === device.id ? "primary" : "quiet"}`, disabled: busy, onclick: () => this.disable(device) }, t(this.sure === device.id ? "device.sure" : "device.disable"))),
       !this.commands ? empty(t("loading")) : this.commands.length === 0 ? empty(t("device.nothing")) : h("ul", { class: "feed" }, this.commands.map((command) => this.command(command))));
   }
 
@@ -180,7 +185,7 @@ export class DevicesScreen extends Component {
     return h("li", { key: command.id },
       h("time", null, time(command.createdAt)),
       h("span", { class: "ellipsis" }, what(command.payload)),
-      h("span", { class: "end" }, command.failure && h("span", { class: "sub" }, `${t(`failure.${command.failure}`)} `),
+      h("span", { class: "end" }, said(command) && h("span", { class: "sub" }, `${said(command)} `),
         h("span", { class: `chip c-${command.state}` }, t(`command.${command.state}`))),
       command.availableActions.includes("RESEND") && command.state !== "ACKNOWLEDGED" && h("button", {
         type: "button", class: "small quiet", disabled: this.busy(command.id), onclick: () => this.act(command, ops.RESEND_DEVICE_COMMAND),
@@ -189,6 +194,12 @@ export class DevicesScreen extends Component {
         type: "button", class: "small quiet", disabled: this.busy(command.id), onclick: () => this.act(command, ops.CANCEL_DEVICE_COMMAND),
       }, t("queue.cancel")));
   }
+}
+
+/** What the device said, where the state alone does not tell. */
+function said(command) {
+  if (command.failure) return t(`failure.${command.failure}`);
+  return command.outcome === "DONE" && command.state !== "ACKNOWLEDGED" ? t("device.doneLate") : null;
 }
 
 function what(payload) {

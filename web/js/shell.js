@@ -184,6 +184,7 @@ export class Gate {
         this.terminal.signedIn(session);
         this.enter();
       }));
+    this.terminal.client.disconnect(); // the next socket is the next caller's
     this.changed();
   }
 
