@@ -20,7 +20,7 @@ from models.devices import (
     DeviceStation,
     TicketKind,
 )
-from resolvers import merchants, ordering
+from resolvers import merchants
 from resolvers.base import Page, action, key, make_page, or_none, page_size
 from resolvers.context import Context, Info, batched
 from resolvers.feeds import admit, follow
@@ -28,6 +28,7 @@ from services import devices
 from services.devices import Actor, CommandRecord, DeviceRecord, Note, OpenGate, OrderTicket, Pairing
 from services.errors import InvalidInput, NotFound
 from services.feeds import COMMANDS, DEVICES
+from services.ordering import reading
 from services.ordering.records import OrderRecord
 from subscriptions.feeds import Event
 from subscriptions.updates import Update
@@ -46,12 +47,14 @@ async def _load_devices_of(context: Context, keys: list[tuple[UUID, UUID]]) -> l
     return [found[store] if store in mine else NotFound(resource="Store") for store, _ in keys]
 
 
+async def _load_orders(context: Context, keys: list[UUID]) -> list[OrderRecord | None]:
+    found = await reading.visible(context.runtime, context.principal, keys)
+    return [found.get(order_id) for order_id in keys]
+
+
 devices_of = batched(_load_devices_of, attrgetter("id", "city_id"))
 device_of = batched(merchants.by_id(devices.by_ids, "Device"), attrgetter("device_id"))
-
-
-async def order_of(root: CommandRecord, info: Info) -> OrderRecord | None:
-    return None if root.order_id is None else await ordering.load_order(info.context, root.order_id)
+order_of = batched(_load_orders, attrgetter("order_id"))
 
 
 async def commands_of(root: Any, info: Info, first: int, after: str | None = None) -> Page[CommandRecord]:

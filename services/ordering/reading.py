@@ -55,6 +55,13 @@ async def get(runtime: Runtime, principal: Principal, order_id: UUID) -> OrderRe
     return order
 
 
+async def visible(runtime: Runtime, principal: Principal, ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
+    """Those of the orders that the principal is a party of, by key."""
+    rows = await runtime.database.fetch(f"{ORDER_SELECT} WHERE o.id = ANY($1::uuid[])", list(ids))
+    orders = [order_from_row(row) for row in rows]
+    return {order.id: order for order in orders if actor_of(order, principal) is not None}
+
+
 async def page(
     runtime: Runtime,
     scope: str,
