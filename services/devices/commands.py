@@ -112,8 +112,8 @@ async def _payload(unit: Unit, device: DeviceRecord, wish: Wish) -> Payload:
     """What is sent to the device for ``wish``. Raises InvalidInput, NotFound."""
     match wish:
         case OrderTicket():
-            if wish.kind is TicketKind.NOTE:
-                raise InvalidInput(field="content.printOrder.ticket", reason="NOTE is not made of an order")
+            if wish.kind not in (TicketKind.KITCHEN, TicketKind.RECEIPT):
+                raise InvalidInput(field="content.printOrder.ticket", reason="must be KITCHEN or RECEIPT")
             ticket = await ticket_of(unit.sql, device.store_id, wish.order_id, wish.kind)
             if ticket is None:
                 raise NotFound(resource="Order")
@@ -205,36 +205,36 @@ async def cancel(runtime: Runtime, principal: Principal, command_id: UUID) -> Co
 
 async def order_accepted(unit: Unit, store_id: UUID, order_id: UUID) -> None:
     """Queue the kitchen ticket on every printer of the kitchen, in the transaction that accepts the order."""
-    await _print_order(unit, store_id, order_id, TicketKind.KITCHEN, await _kitchen_printers(unit, store_id))
+    printers = await _printers(unit, store_id, [DeviceStation.KITCHEN])
+    await _print_order(unit, store_id, order_id, TicketKind.KITCHEN, printers)
 
 
 async def order_called_off(unit: Unit, store_id: UUID, order_id: UUID) -> None:
     """Take back kitchen tickets that are not printed yet; where one is, say on paper that the order is off."""
-    printers = await _kitchen_printers(unit, store_id)
-    await cancel_open(unit, "c.order_id = $1 AND c.source IS NOT NULL", order_id)
+    printers = await _printers(unit, store_id, list(DeviceStation))
     rows = await unit.sql.fetch(
-        "SELECT device_id FROM device_command WHERE order_id = $1 AND source = $2 AND state = 'ACKNOWLEDGED'",
+        f"""{COMMAND_SELECT} WHERE c.order_id = $1 AND c.payload ->> 'kind' = '{TicketKind.KITCHEN}'
+            ORDER BY c.id FOR UPDATE""",
         order_id,
-        _source(order_id, TicketKind.KITCHEN),
     )
-    printed = {row["device_id"] for row in rows}
+    tickets = [command_from_row(row) for row in rows]
+    for ticket in tickets:
+        if ticket.open:
+            await _close(unit, ticket, CommandAction.CANCEL, Actor.SYSTEM)
+    printed = {ticket.device_id for ticket in tickets if ticket.outcome is CommandOutcome.DONE}
     await _print_order(unit, store_id, order_id, TicketKind.CANCELLATION, [p for p in printers if p in printed])
 
 
-async def _kitchen_printers(unit: Unit, store_id: UUID) -> list[UUID]:
-    """Active ones; until the end of the transaction nobody disables them."""
+async def _printers(unit: Unit, store_id: UUID, stations: Sequence[DeviceStation]) -> list[UUID]:
+    """The store's active ones; until the end of the transaction nobody disables them."""
     rows = await unit.sql.fetch(
-        """SELECT id FROM device WHERE store_id = $1 AND station = $2 AND capabilities @> $3
+        """SELECT id FROM device WHERE store_id = $1 AND station = ANY($2::text[]) AND capabilities @> $3
            AND client_id IS NOT NULL AND disabled_at IS NULL ORDER BY id FOR SHARE""",
         store_id,
-        DeviceStation.KITCHEN,
+        list(stations),
         orjson.dumps([DeviceCapability.PRINT]).decode(),
     )
     return [row["id"] for row in rows]
-
-
-def _source(order_id: UUID, kind: TicketKind) -> str:
-    return f"order:{order_id}:{kind}"
 
 
 async def _print_order(unit: Unit, store_id: UUID, order_id: UUID, kind: TicketKind, printers: Sequence[UUID]) -> None:
@@ -242,7 +242,7 @@ async def _print_order(unit: Unit, store_id: UUID, order_id: UUID, kind: TicketK
         return
     ticket = await ticket_of(unit.sql, store_id, order_id, kind)
     assert ticket is not None
-    source = _source(order_id, kind)
+    source = f"order:{order_id}:{kind}"
     await _queue(unit, [_new(unit, printer, store_id, ticket, order_id, source) for printer in printers])
 
 
@@ -398,20 +398,23 @@ async def _take_report(
     if command.at(unit.now).open:
         return await _close(unit, command, action, Actor.DEVICE, **report)
     if command.open:
-        return await _close(unit, command, CommandAction.EXPIRE, Actor.SYSTEM, **report)
+        command = await _close(unit, command, CommandAction.EXPIRE, Actor.SYSTEM)
     if command.outcome is None:
         command = replace(command, **report)
         await _save(unit, command)
         unit.signal(STORE_DEVICES.of(command.store_id))
-        if action is CommandAction.ACKNOWLEDGE and command.state is CommandState.CANCELLED:
+        if action is CommandAction.ACKNOWLEDGE:
             await _printed_after_all(unit, command)
     return command
 
 
 async def _printed_after_all(unit: Unit, command: CommandRecord) -> None:
-    """The kitchen has the ticket of an order that was called off before the printer could tell."""
-    order_id = command.order_id
-    if order_id is not None and command.source == _source(order_id, TicketKind.KITCHEN):
+    """Where the kitchen's ticket was printed of an order that was called off before the printer could tell."""
+    payload, order_id = command.payload, command.order_id
+    if not isinstance(payload, PrintTicket) or payload.kind is not TicketKind.KITCHEN or order_id is None:
+        return
+    # Whoever calls the order off holds the command's lock until that is to be seen here.
+    if await unit.sql.fetchval('SELECT closed_at IS NOT NULL FROM "order" WHERE id = $1', order_id):
         await _print_order(unit, command.store_id, order_id, TicketKind.CANCELLATION, [command.device_id])
 
 

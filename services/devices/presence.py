@@ -19,6 +19,7 @@ log = logs.get(__name__)
 
 _connections: Final[Counter[UUID]] = Counter()
 """Connections of each device to this process."""
+_leaving: Final[set[asyncio.Task[None]]] = set()
 
 
 async def seen(runtime: Runtime, device_id: UUID) -> None:
@@ -36,10 +37,12 @@ async def seen(runtime: Runtime, device_id: UUID) -> None:
 
 async def _left(runtime: Runtime, device_id: UUID) -> None:
     """Its last connection to this process is gone. One that it has to another process tells so at its next beat."""
-    store_id = await runtime.database.fetchval(
-        "UPDATE device SET left_at = $2 WHERE id = $1 RETURNING store_id", device_id, runtime.clock.now()
-    )
-    await _tell(runtime, store_id)
+    # A shutdown may have closed the database by now; the device then counts as absent a little later.
+    with suppress(*UNAVAILABLE, RuntimeError):
+        store_id = await runtime.database.fetchval(
+            "UPDATE device SET left_at = $2 WHERE id = $1 RETURNING store_id", device_id, runtime.clock.now()
+        )
+        await _tell(runtime, store_id)
 
 
 async def _tell(runtime: Runtime, store_id: UUID | None) -> None:
@@ -60,9 +63,11 @@ async def connected(runtime: Runtime, device_id: UUID) -> AsyncGenerator[None]:
         _connections[device_id] -= 1
         if not _connections[device_id]:
             del _connections[device_id]
-            # Whatever ends the connection, a shutdown too, is not to be held up or hidden by a note about it.
-            with suppress(*UNAVAILABLE, RuntimeError):
-                await _left(runtime, device_id)
+            # In a task of its own: what ends the connection may cancel this one again before it is written.
+            leaving = asyncio.create_task(_left(runtime, device_id))
+            _leaving.add(leaving)
+            leaving.add_done_callback(_leaving.discard)
+            await asyncio.shield(leaving)
 
 
 async def _beat(runtime: Runtime, device_id: UUID) -> None:

@@ -28,9 +28,8 @@ ABSENT_AFTER: Final = timedelta(seconds=90)
 """Real time without a sign of life after which a device counts as offline."""
 
 DEVICE_SELECT: Final = f"""
-    SELECT d.id, d.store_id, s.city_id, d.name, d.station, d.capabilities, d.client_id, d.created_at, d.paired_at,
-           d.disabled_at, d.last_seen_at, d.left_at, d.pairing_expires_at, q.pending, q.waiting_since,
-           said.failure AS problem
+    SELECT d.id, d.store_id, s.city_id, d.name, d.station, d.capabilities, d.client_id, d.paired_at,
+           d.disabled_at, d.last_seen_at, d.left_at, q.pending, q.waiting_since, said.failure AS problem
     FROM device d
     JOIN store s ON s.id = d.store_id
     LEFT JOIN LATERAL (
@@ -42,12 +41,6 @@ DEVICE_SELECT: Final = f"""
         ORDER BY c.reported_at DESC LIMIT 1
     ) said ON true
 """
-
-
-def may_manage(principal: Principal, device: DeviceRecord) -> bool:
-    """Whether the caller is owner or manager of the device's store, or an admin of its city."""
-    staff = principal.view is View.MERCHANT and principal.works_at(device.store_id, managing=True)
-    return staff or principal.administers(device.city_id)
 
 
 def _may_see(principal: Principal, device: DeviceRecord) -> bool:
@@ -66,8 +59,9 @@ async def require_staff(runtime: Runtime, principal: Principal, store_id: UUID) 
 
 
 def require_manager(principal: Principal, device: DeviceRecord) -> None:
-    """Raises PermissionDenied unless :func:`may_manage`."""
-    if not may_manage(principal, device):
+    """Raises PermissionDenied unless the caller is owner or manager of the device's store, or an admin of its city."""
+    staff = principal.view is View.MERCHANT and principal.works_at(device.store_id, managing=True)
+    if not staff and not principal.administers(device.city_id):
         raise PermissionDenied(reason="only owners and managers do this")
 
 

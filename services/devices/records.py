@@ -184,12 +184,10 @@ class DeviceRecord:
     station: DeviceStation
     capabilities: list[DeviceCapability]
     client_id: UUID | None
-    created_at: datetime
     paired_at: datetime | None
     disabled_at: datetime | None
     last_seen_at: datetime | None
     left_at: datetime | None
-    pairing_expires_at: datetime | None
     pending: int
     waiting_since: datetime | None
     problem: CommandFailure | None

@@ -223,6 +223,7 @@ async def test_what_cannot_be_sent_says_why(city: City) -> None:
         ({"printOrder": {"order": order}}, "NOT_FOUND"),  # nobody has paid it
         ({"printOrder": {"order": some_id("Order")}}, "NOT_FOUND"),
         ({"printOrder": {"order": await shop.accepted(), "ticket": "NOTE"}}, "INVALID_INPUT"),
+        ({"printOrder": {"order": order, "ticket": "CANCELLATION"}}, "INVALID_INPUT"),
         ({"printNote": {"title": " ", "lines": ["x"]}}, "INVALID_INPUT"),
         ({"printNote": {"title": "x", "lines": []}}, "INVALID_INPUT"),
         ({"printNote": {"title": "x", "lines": ["x"] * 101}}, "INVALID_INPUT"),

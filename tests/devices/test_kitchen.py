@@ -103,6 +103,37 @@ async def test_an_order_called_off_takes_its_ticket_back_or_prints_that_it_is_of
     assert printed(await shop.sent(grill)) == [("KITCHEN", "CANCELLED"), ("CANCELLATION", "QUEUED")]
 
 
+async def test_a_ticket_taken_back_by_hand_says_nothing_of_the_order(city: City) -> None:
+    """The order lives: what the printer says too late must not tell the kitchen to stop."""
+    shop = await open_shop(city)
+    order = await shop.accepted()
+    (ticket,) = await shop.sent()
+    await city.do(shop.owner, api.CANCEL, command=ticket["id"])
+    assert (await shop.acknowledge(ticket["id"]))["state"] == "CANCELLED"
+    assert printed(await shop.sent()) == [("KITCHEN", "CANCELLED")]
+    # Now it is called off, and the kitchen does have that ticket.
+    await called_off(shop, order)
+    assert printed(await shop.sent()) == [("KITCHEN", "CANCELLED"), ("CANCELLATION", "QUEUED")]
+
+
+async def test_copies_of_a_ticket_go_with_its_order(city: City) -> None:
+    shop = await open_shop(city)
+    bar, token = await shop.add("Bar", "PRINT", station="COUNTER")
+    order = await shop.accepted()
+    (ticket,) = await shop.sent()
+    await shop.acknowledge(ticket["id"], "FAILED", failure="OUT_OF_PAPER")
+    await city.do(shop.clerk, api.RESEND, command=ticket["id"], key=key())
+    copy = await shop.send({"printOrder": {"order": order}}, device=bar)
+    receipt = await shop.send({"printOrder": {"order": order, "ticket": "RECEIPT"}}, device=bar)
+    await city.do(token, api.ACK, command=copy["id"], outcome="DONE")
+    await called_off(shop, order)
+    assert printed(await shop.sent()) == [("KITCHEN", "FAILED"), ("KITCHEN", "CANCELLED")]
+    assert printed(await shop.sent(bar)) == [
+        ("KITCHEN", "ACKNOWLEDGED"), ("RECEIPT", "QUEUED"), ("CANCELLATION", "QUEUED"),
+    ]  # fmt: skip
+    assert receipt["payload"]["kind"] == "RECEIPT"
+
+
 async def test_printing_and_calling_off_at_once(city: City) -> None:
     """Whoever comes first, the kitchen is never left with a ticket of a dead order and no word of it."""
     shop = await open_shop(city)

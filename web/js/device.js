@@ -12,6 +12,7 @@ import { empty } from "./shell.js";
 
 const STORED = "hutong.device.done";
 const BOARD = "hutong.device.board";
+const PRINTED = "hutong.device.roll";
 const KEPT = 300;
 const ROLL = 30;
 const RETRY = 3000;
@@ -39,7 +40,7 @@ export class DeviceScreen extends Component {
     this.outcomes = new Map(read(STORED, []));
     this.owed = new Set();
     this.paper = true;
-    this.roll = [];
+    this.roll = read(PRINTED, []);
     this.gate = null;
     this.board = null;
     this.boardRoot = document.createElement("div");
@@ -79,6 +80,7 @@ export class DeviceScreen extends Component {
       if (!this.paper) return "OUT_OF_PAPER";
       this.roll.unshift({ id, at: this.clock.now(), ...payload });
       this.roll.length = Math.min(this.roll.length, ROLL);
+      write(PRINTED, this.roll);
     } else if (payload.__typename === "OpenGate") {
       this.gate = { ...payload, until: performance.now() + payload.seconds * 1000 };
     } else if (payload.__typename === "ShowBoard") {
