@@ -56,7 +56,8 @@ async def run(stage: Stage) -> None:
     ours = targets[0]
     results: dict[tuple[str, str], Flow] = {}
     compared = {(1, n) for n in WIDE} | {(n, 1) for n in NARROW}
-    shapes = [Shape(1, n) for n in WIDE_FLAT] + [Shape(n, 1) for n in NARROW_FLAT]
+    most = len(stage.city.orders)
+    shapes = [Shape(1, n) for n in WIDE_FLAT] + [Shape(n, 1) for n in NARROW_FLAT if n <= most]
     for shape in shapes:
         who = targets if (shape.feeds, shape.viewers) in compared else [ours]
         for name, flow in (await measure(stage, who, shape)).items():
