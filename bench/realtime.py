@@ -33,6 +33,7 @@ SCENARIOS = {
     "stuck": "a peer that takes nothing: how soon it is gone, and what the others notice",
 }
 ORDERS = 2000
+SPARE = 500
 
 
 def raise_file_limit() -> None:
@@ -46,11 +47,13 @@ async def run(args: argparse.Namespace, report: Report) -> None:
         folder = stack.enter_context(temporary_folder())
         url = stack.enter_context(postgres(folder))
         redis_url = stack.enter_context(redis(folder))
-        made, _ = await city.make(url, folder / "data", args.orders)
+        made, _ = await city.make(url, folder / "data", args.orders + SPARE)
+        spare = made.orders[args.orders :]
+        del made.orders[args.orders :]
         pin(os.getpid(), CLIENT_CORE)
         settings = Settings(database_url=url, redis_url=redis_url, data_dir=folder / "data")
         runtime, _ = await stack.enter_async_context(app.open_runtime(settings))
-        stage = Stage(folder, url, redis_url, made, runtime, report, args.seconds, args.rounds, args.alone)
+        stage = Stage(folder, url, redis_url, made, runtime, report, args.seconds, args.rounds, args.alone, spare)
         await stage.read_orders()
         for name in args.scenarios or SCENARIOS:
             try:

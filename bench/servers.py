@@ -100,7 +100,15 @@ class Product(Server):
     Several ``workers`` may use that many cores, counted from the last one.
     """
 
-    def __init__(self, name: str, database_url: str, folder: Path, workers: int = 1, **variables: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        database_url: str,
+        folder: Path,
+        workers: int = 1,
+        program: Sequence[str] = ("-m", "cli", "serve"),
+        **variables: str,
+    ) -> None:
         settings = {
             "HUTONG_DATABASE_URL": database_url,
             "HUTONG_DATA_DIR": str(folder),
@@ -108,7 +116,7 @@ class Product(Server):
             "HUTONG_LOG_LEVEL": "warning",
             "HUTONG_SANDBOX": "true",
         }
-        command = [sys.executable, "-m", "cli", "serve", *(["--workers", str(workers)] if workers > 1 else [])]
+        command = [sys.executable, *program, *(["--workers", str(workers)] if workers > 1 else [])]
         super().__init__(name, command, **settings | variables)
         self._cores = CORES[-workers:]
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
+from uuid import UUID
 
 from bench import peers
 from bench.city import City
@@ -22,6 +23,7 @@ from bench.load import ask, post
 from bench.servers import Product, Server
 from bench.sockets import COUNTERS
 from bench.support import CLIENT_CORE, ROOT, Report, end, environment, pin
+from core.ids import encode
 from services.ordering import reading
 from services.ordering.records import OrderRecord, order_to_json
 from services.runtime import Runtime
@@ -33,6 +35,7 @@ DOCUMENT: Final = """subscription Watch($order: ID!) { orderUpdates(order: $orde
 """Eight fields of an order, one of them an object, and the cursor."""
 PATIENCE: Final = 60.0
 OURS, STRAWBERRY, NODE = "Hutong", "Strawberry", "Node graphql-ws"
+IN_MEMORY = "Hutong, events from memory"
 
 
 class TooSlow(SystemExit):
@@ -127,6 +130,15 @@ def greeting(token: str | None, document: str, variables: dict[str, Any]) -> lis
     return [json.dumps(init), json.dumps(subscribe)]
 
 
+def _poster(server: Server) -> Callable[[Sequence[int]], Awaitable[None]]:
+    """Has a server make events itself."""
+
+    async def publish(feeds: Sequence[int]) -> None:
+        await ask(server.port, post("/publish", list(feeds)))
+
+    return publish
+
+
 @dataclass
 class Stage:
     """Engines and city of one run. ``runtime`` is the bench's own, through which it writes to the feeds."""
@@ -140,6 +152,8 @@ class Stage:
     seconds: float
     rounds: int
     alone: bool
+    spare: list[UUID]
+    """Keys of orders of which nothing is published through the log."""
     servers: ExitStack = field(default_factory=ExitStack)
     _orders: list[OrderRecord] = field(default_factory=list[OrderRecord])
 
@@ -169,6 +183,22 @@ class Stage:
         token = self.city.tokens["consumer"]
         return Target(OURS, server, lambda n: greeting(token, DOCUMENT, {"order": self.city.order_id(n)}), self.publish)
 
+    def product_in_memory(self) -> Target:
+        """The product, freshly started, with the events of the spare orders in memory."""
+        file = self.folder / "spare.json"
+        file.write_text(json.dumps([str(key) for key in self.spare]))
+        server = Product(
+            IN_MEMORY, self.database_url, self.folder / "data",
+            program=["-m", "bench.ours.memory_serve", str(file)], HUTONG_REDIS_URL=self.redis_url,
+        )  # fmt: skip
+        self.servers.enter_context(server)
+        token = self.city.tokens["consumer"]
+
+        def say(n: int) -> list[str]:
+            return greeting(token, DOCUMENT, {"order": encode("Order", self.spare[n])})
+
+        return Target(IN_MEMORY, server, say, _poster(server))
+
     def peer(self, name: str) -> Target:
         """A peer, freshly started."""
         commands: dict[str, list[str | Path]] = {
@@ -177,10 +207,7 @@ class Stage:
         }
         server = self.servers.enter_context(Server(name, commands[name]))
 
-        async def publish(feeds: Sequence[int]) -> None:
-            await ask(server.port, post("/publish", list(feeds)))
-
-        return Target(name, server, lambda n: greeting(None, DOCUMENT, {"order": str(n)}), publish)
+        return Target(name, server, lambda n: greeting(None, DOCUMENT, {"order": str(n)}), _poster(server))
 
     def targets(self) -> list[Target]:
         """The product and its peers."""
