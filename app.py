@@ -38,8 +38,11 @@ from gateway.contracts import build_contracts
 from gateway.edge import edge
 from gateway.execution import Gateway
 from gateway.http import GraphQLEndpoint
-from gateway.operations import BUNDLED, Operations, read_manifest
+from gateway.manifests import BUNDLED, read_manifest
+from gateway.operations import Operations
+from gateway.registrar import Registrar
 from gateway.requests import Origins
+from gateway.texts import RedisTexts
 from models.database import Database, migrate
 from resolvers.context import Context
 from schema.build import full_schema
@@ -138,7 +141,8 @@ async def open_runtime(
             provider = sandbox_payments.SandboxPayments(settings, keys.derive("sandbox payments"))
             await provider.start(url, settings.public_url or f"http://{settings.host}:{settings.port}")
             stack.push_async_callback(provider.stop)
-        yield Runtime(settings, database, clock, uuid7, signals, sms, provider, keys, locations), following
+        registrar = Registrar(lambda: build_contracts(full_schema()))
+        yield Runtime(settings, database, clock, uuid7, signals, sms, provider, keys, locations, registrar), following
 
 
 @dataclass
@@ -174,8 +178,7 @@ class Program:
         while True:
             await asyncio.sleep(OPERATIONS_REFRESH.total_seconds())
             try:
-                await self.gateway.operations.load(self.runtime.database)
-                self.gateway.compile_registered()
+                await self.gateway.follow_registered(self.runtime.database)
             except OSError as error:
                 log.warning("operations.not_read", error=repr(error))
 
@@ -259,8 +262,11 @@ async def running(
         for operation in read_manifest(settings.operations_manifest or BUNDLED):
             if not gateway.operations.offer(operation, contracts, gateway.documents):
                 log.warning("operation.unusable", name=operation.name, id=operation.id)
-        await gateway.operations.load(runtime.database)
-        gateway.compile_registered()
+        await gateway.follow_registered(runtime.database)
+        if settings.redis_url is not None:
+            texts = RedisTexts(settings.redis_url)
+            gateway.admission.store = texts
+            stack.push_async_callback(texts.close)
         authenticator = Authenticator(runtime.database, runtime.keys)
         jobs = JobRunner(runtime) if settings.jobs_in_process else None
         sockets = GraphQLSockets(gateway, authenticator, runtime, tails, Origins.of(settings))

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,21 +26,8 @@ from auth.principals import View
 from core import logs
 from core.clock import wall_now
 from core.settings import Settings
-from gateway.compiled import explain
 from gateway.contracts import SDL_FOLDER, build_contracts, sdl_drift, write_sdl
-from gateway.documents import Documents
-from gateway.operations import (
-    BUNDLED,
-    SOURCES,
-    ManifestError,
-    Operations,
-    make_manifest,
-    read_manifest,
-    register,
-    registered,
-    registered_bodies,
-)
-from gateway.refusals import Refused
+from gateway.manifests import BUNDLED, SOURCES
 from models.database import migrate as migrate_database
 from replay.command import replay
 from schema.build import full_schema
@@ -52,6 +39,7 @@ from serving.server import on_end_signals, run_async
 from serving.siblings import Siblings
 from serving.workers import Line
 from subscriptions import feeds
+from tools import operations
 from tools.error_docs import error_docs
 from tools.feed_docs import feed_docs
 
@@ -381,25 +369,12 @@ def schema(check: Check = False) -> None:
 
 @operations_cli.command("register")
 def register_operations(
-    file: Annotated[Path, typer.Argument(help="Apollo persisted query manifest.")],
+    source: Annotated[Path, typer.Argument(help="Apollo manifest, Relay's persisted.json, or a folder of documents.")],
     view: Annotated[View, typer.Option(case_sensitive=False, help="Who may call them.")] = View.PARTNER,
+    client: Annotated[str | None, typer.Option(help="Only this client (its client id) may call them.")] = None,
 ) -> None:
-    """Register the operations of a manifest; running servers take them over within seconds."""
-    settings = load_settings()
-    logs.configure("error")
-
-    async def main() -> None:
-        contract = build_contracts(full_schema())[view]
-        try:
-            operations = read_manifest(file)
-            async with program.open_runtime(settings) as (runtime, _):
-                added = await register(runtime.database, contract, operations, Documents(introspection=False))
-        except ManifestError as error:
-            complaints.print(f"[red]Nothing was registered:[/] {error}")
-            raise typer.Exit(1) from None
-        console.print(f"{added} new, {len(operations) - added} known before.")
-
-    run_async(main())
+    """Register operations; running servers take them over within seconds. All are registered or none."""
+    run_operations(lambda: operations.register(load_settings(), source, view, client))
 
 
 @operations_cli.command("manifest")
@@ -409,66 +384,41 @@ def make_operations_manifest(
 ) -> None:
     """Make a manifest of operations, with their ids; by default the one that the program brings along."""
     try:
-        out.write_bytes(make_manifest(list(folder.glob("*.graphql"))))
-        operations = read_manifest(out)
-    except ManifestError as error:
-        complaints.print(f"[red]{error}[/]")
+        operations.make(folder, out)
+    except operations.Failed as error:
+        complaints.print(f"[red]{error}[/]", highlight=False)
         raise typer.Exit(1) from None
-    contracts, documents, known = build_contracts(full_schema()), Documents(introspection=False), Operations()
-    for operation in operations:
-        views = known.offer(operation, contracts, documents)
-        console.print(f"{operation.name:<24} {', '.join(v.lower() for v in views) or '[red]valid for no view[/]'}")
 
 
 @operations_cli.command("explain")
 def explain_operation(
     id: Annotated[str, typer.Argument(help="Id of a registered operation or its beginning, or its name.")],
-    variables: Annotated[
-        str, typer.Option(help="Variables as JSON: those of @skip and @include choose a plan.")
-    ] = "{}",
+    variables: Annotated[str, typer.Option(help="JSON; those that @skip and @include ask choose a plan.")] = "{}",
 ) -> None:
     """The Python that a registered operation is compiled to, for each view that has it."""
-    settings = load_settings()
-    logs.configure("error")
-
-    async def bodies() -> list[str]:
-        found = [o.body for o in read_manifest(settings.operations_manifest or BUNDLED) if o.is_called(id)]
-        if not found and settings.database_url is not None:
-            async with program.open_runtime(settings) as (runtime, _):
-                found = await registered_bodies(runtime.database, id)
-        return found
-
-    explained = 0
-
-    async def main() -> None:
-        nonlocal explained
-        documents = Documents(introspection=False)
-        for body in await bodies():
-            for view, contract in build_contracts(full_schema()).items():
-                with suppress(Refused):
-                    document = documents.load(contract, body)
-                    typer.echo(f"# sha256:{document.id} for {view}\n")
-                    typer.echo(explain(contract, document, orjson.loads(variables)))
-                    explained += 1
-
-    run_async(main())
-    if not explained:
-        complaints.print(f"[red]No registered operation is called[/] {id}")
-        raise typer.Exit(1)
+    run_operations(lambda: operations.explain(load_settings(), id, variables))
 
 
 @operations_cli.command("list")
 def list_operations() -> None:
-    """The operations in the database."""
-    settings = load_settings()
+    """The operations in the database: who may call them, how often they were, until when."""
+    run_operations(lambda: operations.show(load_settings()))
+
+
+@operations_cli.command("check")
+def check_operations() -> None:
+    """Fail when a registered operation that is in use, or one that comes along, is not valid any more."""
+    run_operations(lambda: operations.check(load_settings()))
+
+
+def run_operations(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a command about operations; what it refuses is told without a traceback."""
     logs.configure("error")
-
-    async def main() -> None:
-        async with program.open_runtime(settings) as (runtime, _):
-            for view, name, id in await registered(runtime.database):
-                console.print(f"{view.lower():<9} {name:<32} sha256:{id}", highlight=False, soft_wrap=True)
-
-    run_async(main())
+    try:
+        run_async(work())
+    except operations.Failed as error:
+        complaints.print(f"[red]{error}[/]", highlight=False)
+        raise typer.Exit(1) from None
 
 
 # documentation

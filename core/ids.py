@@ -21,6 +21,8 @@ _TRIPLES: Final = [pair + c for pair in _PAIRS for c in _ALPHABET]
 
 type_prefixes: Final[dict[str, str]] = {
     "Person": "per",
+    "Partner": "par",
+    "PersistedDocument": "doc",
     "Grant": "gra",
     "Session": "ses",
     "City": "cit",

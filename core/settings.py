@@ -7,11 +7,21 @@ Defaults are safe for production; ``make run`` and the tests switch the developm
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class DocumentPolicy(StrEnum):
+    """What the callers of a view may send besides registered documents."""
+
+    OFF = "off"
+    LOG = "log"
+    SAFELIST = "safelist"
+    REQUIRE_ID = "require-id"
 
 
 class Settings(BaseSettings):
@@ -155,6 +165,12 @@ class Settings(BaseSettings):
         timedelta(seconds=2), description="How often watched feeds are compared with the log, for lost signals."
     )
     feed_retention: timedelta = Field(timedelta(days=3), description="How long the event log is kept.")
+    document_policy: Annotated[dict[str, DocumentPolicy], NoDecode] = Field(
+        default_factory=dict[str, DocumentPolicy],
+        description="Which documents the callers of a view may send, as VIEW=policy, comma-separated: off (all), log "
+        "(all; unregistered ones are counted and logged), safelist (only the text or id of a registered one), "
+        "require-id (only its id). PARTNER is always require-id, the others off.",
+    )
     operations_manifest: Path | None = Field(
         None, description="Persisted operations to register at start, an Apollo manifest. Default: the bundled one."
     )
@@ -167,6 +183,9 @@ class Settings(BaseSettings):
             return value
         if info.field_name in ("allowed_origins", "trusted_proxies"):
             return [part.strip() for part in value.split(",") if part.strip()]
+        if info.field_name == "document_policy":
+            pairs = [part.split("=", 1) for part in value.split(",") if part.strip()]
+            return {pair[0].strip().upper(): pair[-1].strip().lower() for pair in pairs}
         if cls.model_fields[info.field_name or ""].annotation is timedelta:
             try:
                 return float(value)

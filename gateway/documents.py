@@ -99,6 +99,10 @@ class Documents:
                 self._tokens -= self._cache.popitem(last=False)[1].tokens
         return document
 
+    def prepare(self, contract: Contract, text: str) -> Document:
+        """The document of ``text``, not kept in the cache: for those that are kept elsewhere. Raises Refused."""
+        return self._prepare(contract, document_id(text), text)
+
     def _prepare(self, contract: Contract, id: str, text: str) -> Document:
         try:
             node, tokens = _parse(text)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, NamedTuple, cast
 
@@ -30,13 +29,16 @@ from core import logs
 from core.errors import BusinessError
 from core.settings import Settings
 from gateway import metrics
+from gateway.admission import Admission, OperationRequest
 from gateway.compiled import CompiledOperations
 from gateway.compiler import OPTIONS, Compiled, Outcome, Unsupported
 from gateway.contracts import Contract
-from gateway.documents import Document, Documents, document_id
+from gateway.documents import Document, Documents
 from gateway.errors import describe, present
-from gateway.operations import Operations, name_of
-from gateway.refusals import BAD_REQUEST, BAD_USER_INPUT, INTERNAL, TIMEOUT, Refused, refuse, shown
+from gateway.manifests import name_of
+from gateway.operations import Operations, Registered
+from gateway.refusals import BAD_USER_INPUT, INTERNAL, TIMEOUT, Refused, shown
+from models.database import Database
 from resolvers.context import Context
 
 log = logs.get(__name__)
@@ -46,7 +48,6 @@ _source_events: Final = cast(Callable[[Executor[Any]], Any], cast(Any, graphql).
 _default_field: Final = cast(Any, graphql).default_field_resolver
 _default_type: Final = cast(Any, graphql).default_type_resolver
 
-_DOCUMENT_ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
 _MAX_COERCION_ERRORS: Final = 20
 _TIMED_OUT: Final = {
     "en": "The operation took too long and was stopped; it may or may not have had its effect.",
@@ -55,17 +56,6 @@ _TIMED_OUT: Final = {
 
 
 _INTERPRETED: Final = Unsupported("compiler off")
-
-
-@dataclass(frozen=True, slots=True)
-class OperationRequest:
-    """What a caller asks, as it came."""
-
-    query: str | None = None
-    document_id: str | None = None
-    operation_name: str | None = None
-    variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    extensions: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +70,7 @@ class Operation:
     values: VariableValues
     compiled: Compiled | Unsupported = _INTERPRETED
     """What executes it; graphql-core, where there is nothing compiled."""
+    registered: Registered | None = None
 
     @property
     def kind(self) -> OperationType:
@@ -129,30 +120,38 @@ class Gateway:
         self.contracts = contracts
         self.documents = Documents(introspection=settings.introspection)
         self.operations = operations or Operations()
+        self.admission = Admission(settings, self.documents, self.operations)
         self._hide_suggestions = not settings.introspection
         self.compiled = CompiledOperations(hide_suggestions=self._hide_suggestions) if settings.compiler else None
         self._mask = settings.mask_errors
         self._timeout = settings.operation_timeout.total_seconds()
 
+    async def follow_registered(self, database: Database) -> None:
+        """Take over what was registered since the last time, and write down what was used."""
+        await self.operations.follow(database, self.contracts, self.documents)
+        self.compile_registered()
+
     def compile_registered(self) -> None:
         """Compile what is registered and not compiled yet, so that no caller waits for it."""
-        if self.compiled is None:
-            return
-        for view, id, body in self.operations.all():
-            contract = self.contracts[view]
-            if not self.compiled.is_registered(view, id):
-                try:
-                    self.compiled.register(contract, self.documents.load(contract, body))
-                except Refused as refused:
-                    log.warning("operation.unusable", view=view, id=id, code=refused.code)
+        if self.compiled is not None:
+            for registered in self.operations.all():
+                contract = self.contracts[registered.view]
+                if not self.compiled.is_registered(registered.view, registered.document.id):
+                    self.compiled.register(contract, registered.document)
 
     # -- admission
+
+    async def admitted(self, principal: Principal, request: OperationRequest) -> Operation:
+        """:meth:`admit`, after asking other processes for the text of a document that only they were sent."""
+        return self.admit(principal, await self.admission.fetched(principal, request))
 
     def admit(self, principal: Principal, request: OperationRequest) -> Operation:
         """The operation that ``request`` asks for, within the principal's contract. Raises Refused."""
         try:
             contract = self.contracts[principal.view]
-            document = self._document(contract, request)
+            found = self.admission.document(principal, contract, request)
+            registered = found if isinstance(found, Registered) else None
+            document = found.document if isinstance(found, Registered) else found
             node = document.operation(request.operation_name or None)
             values = get_variable_values(
                 contract.schema,
@@ -174,47 +173,9 @@ class Gateway:
             )
             raise
         compiled = _INTERPRETED if self.compiled is None else self.compiled.find(contract, document, node)
-        return Operation(contract, document, node, request.variables, values, compiled)
-
-    def _document(self, contract: Contract, request: OperationRequest) -> Document:
-        apollo = _apollo_hash(request.extensions)
-        trusted = _normal_id(request.document_id)
-        if apollo and trusted and apollo != trusted:
-            raise refuse(BAD_REQUEST, "documentId and extensions.persistedQuery name different documents.")
-        id = trusted or apollo
-        if contract.view is View.PARTNER:
-            return self.documents.load(contract, self._allowed(contract.view, id, request.query))
-        if id is None:
-            if not request.query:
-                raise refuse(BAD_REQUEST, "The request has neither a query nor a documentId.")
-            return self.documents.load(contract, request.query)
-        if request.query:
-            if document_id(request.query) != id:
-                if apollo:
-                    raise refuse("PERSISTED_QUERY_HASH_MISMATCH", "provided sha does not match query")
-                raise _both()
-            return self.documents.load(contract, request.query)
-        body = self.operations.body(contract.view, id)
-        if body is not None:
-            return self.documents.load(contract, body)
-        # Automatic persisted queries live as long as their documents stay in the cache.
-        cached = self.documents.get(contract.view, id)
-        if cached is not None:
-            return cached
-        if apollo:
-            raise refuse("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound", 200)
-        raise _not_in_list(id)
-
-    def _allowed(self, view: View, id: str | None, query: str | None) -> str:
-        """The registered text; nothing else may be executed in a view that is closed to free documents."""
-        if id is None:
-            raise refuse("PERSISTED_QUERY_ID_REQUIRED", "Only registered operations may be called, by their id.")
-        body = self.operations.body(view, id)
-        if query and query != body:
-            raise _both()
-        if body is None:
-            raise _not_in_list(id)
-        return body
+        if registered is not None:
+            registered.uses += 1
+        return Operation(contract, document, node, request.variables, values, compiled, registered)
 
     # -- execution
 
@@ -415,36 +376,3 @@ def _seconds(view: View, kind: OperationType) -> Histogram:
 
 
 _COMPILED: Final = metrics.EXECUTIONS.labels("compiled", "")
-
-
-def _apollo_hash(extensions: Mapping[str, Any]) -> str | None:
-    """The hash of Apollo's ``extensions.persistedQuery``. Raises Refused for one that is not of version 1."""
-    persisted = extensions.get("persistedQuery")
-    if persisted is None:
-        return None
-    if not isinstance(persisted, dict):
-        raise refuse(BAD_REQUEST, "extensions.persistedQuery must be an object.")
-    entry = cast(dict[str, Any], persisted)
-    if entry.get("version") != 1:
-        raise refuse("PERSISTED_QUERY_NOT_SUPPORTED", "Unsupported persisted query version")
-    id = _normal_id(entry.get("sha256Hash"))
-    if id is None:
-        raise refuse(BAD_REQUEST, "extensions.persistedQuery.sha256Hash is missing.")
-    return id
-
-
-def _normal_id(given: Any) -> str | None:
-    if given is None:
-        return None
-    match = _DOCUMENT_ID.fullmatch(given.lower()) if isinstance(given, str) else None
-    if match is None:
-        raise refuse(BAD_REQUEST, "A document id is the SHA-256 of the document in hexadecimal, after 'sha256:'.")
-    return match.group(1)
-
-
-def _both() -> Refused:
-    return refuse("CANNOT_SEND_PQ_ID_AND_BODY", "The request has an id and another document as its body.")
-
-
-def _not_in_list(id: str) -> Refused:
-    return refuse("PERSISTED_QUERY_NOT_IN_LIST", f"No operation is registered as sha256:{id}.", 404)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from datetime import UTC
+from email.utils import format_datetime
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -24,7 +26,9 @@ from auth.principals import ANONYMOUS, Principal
 from auth.tokens import Unauthenticated
 from core import logs
 from core.settings import Settings
-from gateway.execution import Answer, Gateway, OperationRequest
+from gateway.admission import OperationRequest
+from gateway.execution import Answer, Gateway
+from gateway.operations import Registered
 from gateway.refusals import (
     BAD_REQUEST,
     BAD_USER_INPUT,
@@ -104,7 +108,7 @@ class GraphQLEndpoint:
         else:
             raise refuse(BAD_REQUEST, "Use GET or POST.", 405)
         principal = await self._principal(request)
-        operation = self._gateway.admit(principal, asked)
+        operation = await self._gateway.admitted(principal, asked)
         if operation.kind is OperationType.SUBSCRIPTION:
             raise refuse(BAD_REQUEST, "Subscribe over WebSocket at this address.", 405)
         if request.method == "GET" and operation.kind is not OperationType.QUERY:
@@ -114,6 +118,8 @@ class GraphQLEndpoint:
         answer = await self._gateway.respond(operation, context)
         partial = self._draft and media_type == GRAPHQL and answer.codes
         response = encode(answer.body, media_type, PARTIAL_SUCCESS if partial else 200)
+        if operation.registered is not None:
+            _tell_its_end(response, operation.registered)
         if request.method == "GET" and not answer.codes:
             return self._cacheable(request, response, answer, principal, registered=asked.query is None)
         return response
@@ -176,6 +182,14 @@ class GraphQLEndpoint:
         if request.method == "OPTIONS":
             headers["allow"] = "GET, POST, OPTIONS"
         return response
+
+
+def _tell_its_end(response: Response, registered: Registered) -> None:
+    """Deprecation (RFC 9745) and Sunset (RFC 8594) of the document that was called."""
+    if registered.deprecated_from is not None:
+        response.headers["deprecation"] = f"@{round(registered.deprecated_from.timestamp())}"
+    if registered.retired_at is not None:
+        response.headers["sunset"] = format_datetime(registered.retired_at.astimezone(UTC), usegmt=True)
 
 
 def encode(answer: bytes, media_type: str, status: int) -> Response:

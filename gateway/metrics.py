@@ -54,6 +54,12 @@ COMPILED_BYTES: Final = Gauge(
 NOT_COMPILED: Final = Counter(
     "hutong_operations_not_compiled_total", "Operations that the compiler does not take.", ["reason"], registry=REGISTRY
 )
+UNREGISTERED: Final = Counter(
+    "hutong_unregistered_documents_total",
+    "Documents that nobody registered, in views whose policy is to log them.",
+    ["view"],
+    registry=REGISTRY,
+)
 OPERATIONS_REFUSED: Final = Counter(
     "hutong_operations_refused_total", "Operations not executed, by code.", ["view", "code"], registry=REGISTRY
 )

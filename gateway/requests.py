@@ -12,7 +12,7 @@ from uuid import uuid4
 from auth.principals import Principal
 from auth.tokens import Reason, Unauthenticated
 from core.settings import Settings
-from gateway.execution import OperationRequest
+from gateway.admission import OperationRequest
 from gateway.refusals import BAD_REQUEST, refuse
 from resolvers.context import Context
 

@@ -43,14 +43,23 @@ class AuditEntry(Model):
         indexes = [Index(fields=("target_id",))]
 
 
-class PersistedOperation(Model):
-    """A registered document. ``id`` is the lower-case SHA-256 of its text in hexadecimal."""
+class PersistedDocument(Model):
+    """A registered document of a view, or of one partner. ``document_id`` is the SHA-256 of its text."""
 
-    id = fields.CharField(max_length=64, primary_key=True)
-    name = fields.CharField(max_length=80)
+    id = fields.UUIDField(primary_key=True, default=uuid7)
     view = fields.CharField(max_length=10)
+    client_id = fields.UUIDField(null=True)
+    document_id = fields.CharField(max_length=64)
+    alias = fields.CharField(max_length=128, null=True)
+    name = fields.CharField(max_length=80)
     body = fields.TextField()
+    cost = fields.IntField()
     registered_at = fields.DatetimeField()
+    changed_at = fields.DatetimeField()
+    deprecated_from = fields.DatetimeField(null=True)
+    retired_at = fields.DatetimeField(null=True)
+    last_used_at = fields.DatetimeField(null=True)
+    uses = fields.BigIntField(default=0)
 
     class Meta(Model.Meta):
-        table = "persisted_operation"
+        table = "persisted_document"

@@ -9,7 +9,7 @@ import strawberry
 
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderState
-from resolvers import catalog, delivery, devices, identity, insight, ordering, queueing
+from resolvers import catalog, delivery, devices, identity, insight, ordering, partners, queueing
 from resolvers import merchants as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from schema.identity import Grant
     from schema.insight import CityOverview
     from schema.ordering import Order
+    from schema.partners import Partner
     from schema.queueing import QueueBoard
 
 OrderType = Annotated["Order", strawberry.lazy("schema.ordering")]
@@ -63,6 +64,11 @@ class City(Node):
     timezone: str = strawberry.field(description="IANA name; opening hours are on its wall clock.")
     currency: str = strawberry.field(description="ISO 4217.")
     overview: Annotated[CityOverview, strawberry.lazy("schema.insight")] = computed(insight.overview_of, A)
+
+    @query(Connection[Annotated["Partner", strawberry.lazy("schema.partners")]], A)
+    async def partners(self, info: Info, first: int, after: str | None = None) -> object:
+        """Integrators who work in the city, for its admins."""
+        return await partners.city_partners(self, info, first, after)
 
     @query(Connection[RiderType], A)
     async def riders(self, info: Info, first: int, online_only: bool = False, after: str | None = None) -> object:

@@ -53,6 +53,18 @@ class PermissionDenied(BusinessError):
     messages: ClassVar[dict[str, str]] = {"en": "Not allowed: {reason}.", "zh-CN": "没有权限：{reason}。"}
 
 
+@dataclass(eq=False)
+class ManifestRejected(BusinessError):
+    """A document of the manifest cannot be registered; none of them was."""
+
+    document: str
+    reason: str
+    messages: ClassVar[dict[str, str]] = {
+        "en": "{document} cannot be registered: {reason}.",
+        "zh-CN": "{document} 无法注册：{reason}。",
+    }
+
+
 class EndReason(StrEnum):
     """Why a subscription that was allowed is not any more."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from auth.keys import SigningKeys
+from auth.principals import View
 from clients.payments import PaymentProvider
 from clients.sms import SmsSender
 from core.clock import Clock
@@ -26,6 +27,25 @@ class Signals(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedDocument:
+    """A document that is valid for a view; ``id`` is the SHA-256 of ``body``."""
+
+    id: str
+    name: str
+    body: str
+    alias: str | None
+    cost: int
+
+
+class DocumentChecker(Protocol):
+    """Knows the contracts, which services do not."""
+
+    def check(self, view: View, manifest: str) -> list[CheckedDocument]:
+        """The documents of a manifest. Raises ManifestRejected."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Runtime:
     """The ports of one running program."""
 
@@ -38,3 +58,4 @@ class Runtime:
     payments: PaymentProvider
     keys: SigningKeys
     locations: Locations
+    documents: DocumentChecker

@@ -254,7 +254,7 @@ class Subscription(ABC):
 
     # from the connection
 
-    def start(self, admit: Callable[[], Operation], after: str | None = None) -> None:
+    def start(self, admit: Callable[[], Awaitable[Operation]], after: str | None = None) -> None:
         """Run the operation that ``admit`` returns; ``after`` is a cursor that the transport brings along."""
         self._task = asyncio.create_task(self._run(admit, after))
 
@@ -313,11 +313,11 @@ class Subscription(ABC):
 
     # running
 
-    async def _run(self, admit: Callable[[], Operation], after: str | None) -> None:
+    async def _run(self, admit: Callable[[], Awaitable[Operation]], after: str | None) -> None:
         self._began = time.perf_counter()
         structlog.contextvars.bind_contextvars(request_id=self.context.request_id)
         try:
-            operation = admit()
+            operation = await admit()
         except Refused as refused:
             self.fail(refused)
             return

@@ -25,7 +25,7 @@ import orjson
 
 from auth.principals import Principal
 from auth.tokens import Reason, Unauthenticated
-from gateway.execution import OperationRequest
+from gateway.admission import OperationRequest
 from gateway.refusals import Refused
 from gateway.requests import bearer, parse_request
 

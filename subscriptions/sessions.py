@@ -19,7 +19,8 @@ from auth.principals import ANONYMOUS, Principal
 from auth.tokens import Reason, Unauthenticated
 from core import logs
 from gateway import metrics
-from gateway.execution import Gateway, Interrupted, OperationRequest
+from gateway.admission import OperationRequest
+from gateway.execution import Gateway, Interrupted
 from gateway.refusals import Refused
 from resolvers.context import Context
 from services.errors import AccessEnded, EndReason
@@ -202,7 +203,7 @@ class Session(ABC):
         OPERATIONS.inc()
         if self._suspended:
             operation.hold()
-        operation.start(lambda: self.sessions.gateway.admit(context.principal, request), after)
+        operation.start(lambda: self.sessions.gateway.admitted(context.principal, request), after)
 
     def drop(self, id: str, operation: Operation | None = None) -> Operation | None:
         """Take an operation, or whatever runs under ``id``, off the list; what was taken."""

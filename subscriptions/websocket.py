@@ -19,7 +19,8 @@ from auth.authenticate import Authenticator
 from auth.principals import Principal
 from auth.tokens import Unauthenticated
 from core import logs
-from gateway.execution import Gateway, OperationRequest
+from gateway.admission import OperationRequest
+from gateway.execution import Gateway
 from gateway.requests import Origins, bearer, locale_of, request_id_of
 from resolvers.context import Context
 from services.runtime import Runtime

@@ -13,7 +13,10 @@ from clients.sms import SandboxSms
 from core.clock import Clock, ManualClock
 from core.ids import uuid7
 from core.settings import Settings
+from gateway.contracts import build_contracts
+from gateway.registrar import Registrar
 from models.database import Database
+from schema.build import full_schema
 from services.delivery.locations import Locations
 from services.runtime import Runtime
 from subscriptions.feeds import Signal
@@ -56,6 +59,7 @@ async def make_runtime(
             sms=SandboxSms(),
             payments=cast(Any, payments),
             keys=TEST_KEYS,
+            documents=Registrar(lambda: build_contracts(full_schema())),
             locations=Locations(chosen, database, clock, signals),
         )
     finally:

@@ -55,6 +55,7 @@ REQUESTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "PERSISTED_QUERY_ID_REQUIRED": ("400", "A partner may call registered operations only, by their id."),
     "PERSISTED_QUERY_NOT_IN_LIST": ("404", "No operation is registered for this view under this id."),
+    "QUERY_NOT_IN_SAFELIST": ("403", "The view takes registered documents only, and this text is none of them."),
     "PERSISTED_QUERY_NOT_FOUND": (
         "200",
         "Automatic persisted queries: the server does not have the text; send it with the hash once.",

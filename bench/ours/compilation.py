@@ -17,7 +17,8 @@ from core import logs
 from gateway.compiler import Unsupported, compile_operation
 from gateway.contracts import Contract, build_contracts
 from gateway.documents import Document, Documents
-from gateway.operations import BUNDLED, Operations, read_manifest
+from gateway.manifests import BUNDLED, read_manifest
+from gateway.operations import Operations
 from schema.build import full_schema
 
 TIMES: Final = 7
@@ -42,8 +43,9 @@ def main() -> None:
         operations.offer(operation, contracts, documents)
     found: list[dict[str, Any]] = []
     held: list[Any] = []
-    for view, id, body in operations.all():
-        contract, document = contracts[view], documents.load(contracts[view], body)
+    for registered in operations.all():
+        view, document = registered.view, registered.document
+        contract, id = contracts[view], document.id
         try:
             held.append(compiled(contract, document))
         except Unsupported as unsupported:
@@ -58,8 +60,7 @@ def main() -> None:
         found.append({"name": name, "view": view, "tokens": document.tokens, "ms": best * 1000})
     held.clear()
     tracemalloc.start()
-    for view, _, body in operations.all():
-        held.append(compiled(contracts[view], documents.load(contracts[view], body)))
+    held.extend(compiled(contracts[registered.view], registered.document) for registered in operations.all())
     allocated = tracemalloc.get_traced_memory()[0]
     print(json.dumps({"operations": found, "bytes": allocated}))
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from gateway.operations import BUNDLED, read_manifest
+from gateway.manifests import BUNDLED, read_manifest
 from tests.api.city import City, codes
 
 CITIES = next(operation for operation in read_manifest(BUNDLED) if operation.name == "Cities")

@@ -21,7 +21,8 @@ from core.ids import type_prefixes
 from core.settings import Settings
 from gateway.contracts import build_contracts, sdl_drift
 from gateway.documents import Documents
-from gateway.operations import BUNDLED, SOURCES, Operations, make_manifest, read_manifest
+from gateway.manifests import BUNDLED, SOURCES, make_manifest, read_manifest
+from gateway.operations import Operations
 from resolvers.nodes import NODES
 from schema.base import python_types
 from schema.build import full_schema

@@ -14,9 +14,9 @@ from core.settings import Settings
 from gateway.contracts import build_contracts
 from gateway.documents import MAX_ALIASES, MAX_DEPTH, MAX_ROOT_FIELDS, MAX_TOKENS, Documents, document_id
 from gateway.execution import Gateway, OperationRequest
-from gateway.operations import ManifestError, ManifestOperation, Operations, make_manifest, read_manifest, register
+from gateway.manifests import ManifestError, ManifestOperation, make_manifest, read_manifest
+from gateway.operations import Operations
 from gateway.refusals import Refused
-from models.database import Database
 from tests.gateway.tiny import tiny_schema
 
 CONTRACTS = build_contracts(tiny_schema())
@@ -27,8 +27,8 @@ ID = hashlib.sha256(BODY.encode()).hexdigest()
 
 def gateway() -> Gateway:
     operations = Operations()
-    operations.add(View.PARTNER, ID, BODY)
-    operations.add(View.CONSUMER, ID, BODY)
+    operations.add(View.PARTNER, CONTRACTS[View.PARTNER], BODY)
+    operations.add(View.CONSUMER, CONTRACTS[View.CONSUMER], BODY)
     return Gateway(CONTRACTS, Settings(), operations)
 
 
@@ -185,24 +185,4 @@ def test_a_manifest_operation_is_offered_to_the_views_whose_contract_has_all_of_
     body = "query S { thing { secret } }"
     taken = operations.offer(ManifestOperation(document_id(body), "S", body), CONTRACTS, Documents(introspection=False))
     assert set(taken) == {View.ADMIN, View.MERCHANT}
-    assert operations.body(View.PARTNER, document_id(body)) is None
-
-
-async def test_operations_are_registered_in_the_database_all_or_none(database_url: str) -> None:
-    database = Database(database_url)
-    await database.open()
-    try:
-        documents, partner = Documents(introspection=False), CONTRACTS[View.PARTNER]
-        good = ManifestOperation(ID, "Tea", BODY)
-        bad = ManifestOperation(document_id("{ nothing }"), "Bad", "{ nothing }")
-        with pytest.raises(ManifestError, match="Bad is not valid for PARTNER"):
-            await register(database, partner, [good, bad], documents)
-        assert await register(database, partner, [good], documents) == 1
-        assert await register(database, partner, [good], documents) == 0
-        with pytest.raises(ManifestError, match="already registered for PARTNER"):
-            await register(database, CONTRACTS[View.CONSUMER], [good], documents)
-        operations = Operations()
-        await operations.load(database)
-        assert operations.body(View.PARTNER, ID) == BODY
-    finally:
-        await database.close()
+    assert operations.find(View.PARTNER, None, document_id(body)) is None

@@ -38,7 +38,7 @@ def make_context(principal: Principal, locale: str, request_id: str, address: st
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(allowed_origins=["https://shop.example"])
     operations = Operations()
-    operations.add(View.CONSUMER, document_id(TEA["query"]), TEA["query"])
+    operations.add(View.CONSUMER, CONTRACTS[View.CONSUMER], TEA["query"])
     endpoint = GraphQLEndpoint(
         Gateway(CONTRACTS, settings, operations),
         Authenticator(Database(""), SigningKeys.generate()),

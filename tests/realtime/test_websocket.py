@@ -323,7 +323,7 @@ async def test_persisted_operations(site: Site, ready: Terminal) -> None:
         await ready.subscribe("p", **payload)
         message = await ready.receive()
         assert message["type"] == "error" and message["payload"][0]["extensions"]["code"].startswith("PERSISTED_QUERY")
-    site.gateway.operations.add(View.CONSUMER, id, document)
+    site.gateway.operations.add(View.CONSUMER, site.gateway.contracts[View.CONSUMER], document)
     for number, payload in enumerate(asked):
         await ready.subscribe(f"p{number}", **payload)
         assert (await ready.receive())["payload"] == {"data": {"numbers": {"value": 0}}}

@@ -1,0 +1,77 @@
+"""Partners and their registered documents: one service call each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from core import ids
+from resolvers.base import Page, action, key, make_page, or_none, page_size
+from resolvers.context import Context, Info
+from services import documents, partners
+from services.documents import DocumentRecord, Registration
+from services.partners import PartnerRecord
+
+# fields
+
+
+async def documents_of(root: PartnerRecord, info: Info, first: int, after: str | None = None) -> Page[DocumentRecord]:
+    after_key = None if after is None else key("PersistedDocument", after)
+    context = info.context
+    rows = await documents.of_client(context.runtime, context.principal, root.id, page_size(first) + 1, after_key)
+    return make_page(rows, first, lambda row: ids.encode("PersistedDocument", row.id), after=after)
+
+
+def public_document_id(root: DocumentRecord) -> str:
+    return f"sha256:{root.document_id}"
+
+
+# queries
+
+
+async def city_partners(root: Any, info: Info, first: int, after: str | None = None) -> Page[PartnerRecord]:
+    """Partners of a city for its admins. Raises NotFound."""
+    after_key = None if after is None else key("Partner", after)
+    context = info.context
+    rows = await partners.of_city(context.runtime, context.principal, root.id, page_size(first) + 1, after_key)
+    return make_page(rows, first, lambda row: ids.encode("Partner", row.id), after=after)
+
+
+# actions
+
+
+@action
+async def register_documents(context: Context, partner: str, manifest: str, idempotency_key: str) -> Registration:
+    return await documents.register(
+        context.runtime, context.principal, key("Partner", partner), manifest, idempotency_key
+    )
+
+
+@action
+async def deprecate_document(
+    context: Context, document: str, from_: datetime, retire_at: datetime | None
+) -> DocumentRecord:
+    return await documents.deprecate(
+        context.runtime, context.principal, key("PersistedDocument", document), from_, retire_at
+    )
+
+
+@action
+async def retire_document(context: Context, document: str) -> DocumentRecord:
+    return await documents.retire(context.runtime, context.principal, key("PersistedDocument", document))
+
+
+async def load_partner(context: Context, partner_id: UUID) -> PartnerRecord | None:
+    return await or_none(partners.get(context.runtime, context.principal, partner_id))
+
+
+async def load_document(context: Context, document_id: UUID) -> DocumentRecord | None:
+    return await or_none(documents.get(context.runtime, context.principal, document_id))
+
+
+NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {
+    "Partner": load_partner,
+    "PersistedDocument": load_document,
+}
