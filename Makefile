@@ -5,7 +5,7 @@ PYTHON := $(shell for p in .venv/bin/python python3.13 python3.12 python3.11 pyt
 endif
 DO = $(if $(PYTHON),,$(error Python 3.11 or newer is needed on PATH))@"$(PYTHON)" tools/bootstrap.py
 
-.PHONY: run serve test lint lock bench schema fuzz clean
+.PHONY: run serve test lint lock bench soak schema fuzz clean
 
 run: ; $(DO) run $(ARGS)
 serve: ; $(DO) serve $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
@@ -13,6 +13,7 @@ test: ; $(DO) test
 lint: ; $(DO) lint
 lock: ; $(DO) lock $(if $(UPGRADE),--upgrade)
 bench: ; $(DO) in dev -m bench $(ARGS)
+soak: ; $(DO) in dev -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 schema: ; $(DO) in run -m cli schema
 fuzz: ; $(DO) in dev -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 clean: ; $(DO) clean

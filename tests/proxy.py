@@ -14,7 +14,8 @@ CHUNK = 16_384
 class Line:
     """One connection through the proxy."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+    def __init__(self, number: int, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self.number = number
         self.client = client
         self.server = server
         self.forwarded = 0
@@ -39,7 +40,7 @@ class Proxy:
 
     def __init__(self, target: int, opened: Callable[[Line], None] = lambda line: None) -> None:
         self._target = target
-        self._opened = opened
+        self.opened = opened
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._swallowing = False
@@ -88,12 +89,12 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        line = Line(writer, back)
+        self.total += 1
+        line = Line(self.total, writer, back)
         if self._swallowing:
             line.flowing.clear()
         self.lines.add(line)
-        self.total += 1
-        self._opened(line)
+        self.opened(line)
         ways = [
             asyncio.create_task(self._pump(line, reader, back)),
             asyncio.create_task(self._pump(line, there, writer)),
