@@ -17,12 +17,14 @@ from auth.tokens import Unauthenticated
 from core import ids, logs
 from core.errors import BusinessError
 from core.money import Money
-from gateway.refusals import BAD_USER_INPUT, INTERNAL, UNAUTHENTICATED
+from gateway.refusals import BAD_USER_INPUT, INTERNAL, RETRY_AFTER, UNAUTHENTICATED, UNAVAILABLE
+from models import database
 from resolvers.context import Context
 
 log = logs.get(__name__)
 
 _SIGN_IN: Final = {"en": "Please sign in.", "zh-CN": "请先登录。"}
+_UNAVAILABLE: Final = {"en": "Please try again in a moment.", "zh-CN": "服务暂时不可用，请稍后重试。"}
 _INTERNAL: Final = {"en": "Something went wrong on our side.", "zh-CN": "服务器内部错误。"}
 
 
@@ -57,10 +59,20 @@ def describe(cause: BaseException, context: Context, *, mask: bool) -> tuple[str
     # The executor's own complaint about the value of an argument: the caller's mistake.
     if isinstance(cause, GraphQLError) and cause.message.startswith("Argument "):
         return cause.message, {"code": BAD_USER_INPUT}
+    if is_outage(cause):
+        log.warning("unavailable", request_id=context.request_id, error=repr(cause))
+        return _in(_UNAVAILABLE, context.locale), {"code": UNAVAILABLE, "retryAfterSeconds": RETRY_AFTER}
     error_id = uuid4().hex
     log.error("internal error", error_id=error_id, request_id=context.request_id, exc_info=cause)
     message = _in(_INTERNAL, context.locale) if mask else f"{type(cause).__name__}: {cause}"
     return message, {"code": INTERNAL, "errorId": error_id}
+
+
+def is_outage(cause: BaseException) -> bool:
+    """Whether the database could not be reached or did not take what was asked: the same may work soon."""
+    if isinstance(cause, OSError) and not isinstance(cause, ConnectionError):
+        return False  # files and the like
+    return isinstance(cause, database.UNAVAILABLE)
 
 
 def _in(messages: dict[str, str], locale: str) -> str:

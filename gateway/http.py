@@ -27,6 +27,7 @@ from auth.tokens import Unauthenticated
 from core import logs
 from core.settings import Settings
 from gateway.admission import OperationRequest
+from gateway.errors import is_outage
 from gateway.execution import Answer, Gateway
 from gateway.operations import Registered
 from gateway.refusals import (
@@ -36,8 +37,10 @@ from gateway.refusals import (
     INTERNAL,
     INVALID_JSON,
     NO_SUCH_OPERATION,
+    RETRY_AFTER,
     SPECIFIED,
     UNAUTHENTICATED,
+    UNAVAILABLE,
     VALIDATION_FAILED,
     Refused,
     refuse,
@@ -90,11 +93,8 @@ class GraphQLEndpoint:
             response = self._refusal(request, refused, media_type)
         except ClientDisconnect:
             response = Response(status_code=400)
-        except Exception:
-            error_id = uuid4().hex
-            log.exception("request failed", error_id=error_id)
-            failed = refuse(INTERNAL, "Something went wrong on our side.", 500, errorId=error_id)
-            response = self._refusal(request, failed, media_type)
+        except Exception as error:
+            response = self._refusal(request, fault(error), media_type)
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
         return self._finish(request, response, request_id)
@@ -156,6 +156,8 @@ class GraphQLEndpoint:
         response = encode(orjson.dumps({"errors": refused.errors}), media_type, status)
         if status == 405:
             response.headers["allow"] = "POST" if request.method == "GET" else "GET, POST"
+        if status == 503:
+            response.headers["retry-after"] = str(RETRY_AFTER)
         if status == 401:
             response.headers["www-authenticate"] = 'Bearer error="invalid_token"'
         return response
@@ -190,6 +192,16 @@ def _tell_its_end(response: Response, registered: Registered) -> None:
         response.headers["deprecation"] = f"@{round(registered.deprecated_from.timestamp())}"
     if registered.retired_at is not None:
         response.headers["sunset"] = format_datetime(registered.retired_at.astimezone(UTC), usegmt=True)
+
+
+def fault(error: Exception) -> Refused:
+    """What a caller is told of an exception that comes before the execution: it is not the caller's fault."""
+    if is_outage(error):
+        log.warning("unavailable", error=repr(error))
+        return refuse(UNAVAILABLE, "Please try again in a moment.", 503, retryAfterSeconds=RETRY_AFTER)
+    error_id = uuid4().hex
+    log.error("request failed", error_id=error_id, exc_info=error)
+    return refuse(INTERNAL, "Something went wrong on our side.", 500, errorId=error_id)
 
 
 def encode(answer: bytes, media_type: str, status: int) -> Response:

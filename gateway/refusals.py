@@ -17,6 +17,9 @@ NO_SUCH_OPERATION: Final = "OPERATION_RESOLUTION_FAILURE"
 UNAUTHENTICATED: Final = "UNAUTHENTICATED"
 TIMEOUT: Final = "OPERATION_TIMEOUT"
 INTERNAL: Final = "INTERNAL"
+UNAVAILABLE: Final = "SERVICE_UNAVAILABLE"
+RETRY_AFTER: Final = 1
+"""Seconds after which to try again what was unavailable."""
 
 SPECIFIED: Final = frozenset({PARSE_FAILED, VALIDATION_FAILED, BAD_USER_INPUT, NO_SUCH_OPERATION})
 """Request errors of the GraphQL specification, which clients of ``application/json`` expect with status 200."""

@@ -34,7 +34,7 @@ from auth.principals import Principal
 from core import logs
 from gateway import metrics
 from gateway.execution import Answer, Gateway, Interrupted, Operation
-from gateway.refusals import INTERNAL, TIMEOUT, Refused
+from gateway.refusals import INTERNAL, TIMEOUT, UNAVAILABLE, Refused
 from gateway.visibility import Visibility, visibility_of
 from resolvers.context import Context
 from resolvers.feeds import Following
@@ -44,7 +44,7 @@ from subscriptions.updates import Update
 
 log = logs.get(__name__)
 
-_OURS: Final = frozenset({INTERNAL, TIMEOUT})
+_OURS: Final = frozenset({INTERNAL, TIMEOUT, UNAVAILABLE})
 _REMEMBERED: Final = 16
 """Renderings of the last events that a group of several keeps, for members that are a little behind."""
 _VISIBILITIES: Final = 2000

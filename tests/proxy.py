@@ -44,6 +44,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._swallowing = False
+        self.refusing = False
+        """New connections are reset at once."""
         self.lines: set[Line] = set()
         self.total = 0
         self.cuts = 0
@@ -85,6 +87,8 @@ class Proxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if self.refusing:
+                raise ConnectionRefusedError
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             writer.transport.abort()

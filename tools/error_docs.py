@@ -74,6 +74,10 @@ REQUESTS: Final[dict[str, tuple[str, str]]] = {
         "The operation took longer than `HUTONG_OPERATION_TIMEOUT`. A mutation may or may not have had its effect:"
         " repeat it with the same idempotency key.",
     ),
+    "SERVICE_UNAVAILABLE": (
+        "200; 503 before execution",
+        "The database is out of reach. Try again after `retryAfterSeconds`, a mutation with the same idempotency key.",
+    ),
     "INTERNAL": ("200; 500 before execution", "A fault of the server, logged under `errorId`."),
 }
 """Code → (HTTP status, meaning)."""

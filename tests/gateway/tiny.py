@@ -178,7 +178,7 @@ class TinySubscription:
             if end == "revoked":
                 raise errors.PermissionDenied(reason="GRANT_REVOKED")
             if end == "broken":
-                raise ConnectionError("db gone")
+                raise RuntimeError("broken")
             if end == "wait":
                 await asyncio.Event().wait()
         finally:

@@ -107,11 +107,12 @@ class Chaos:
         return self._signal_worker(signal.SIGKILL)
 
     async def _stop_worker(self) -> str:
-        """Frozen, it is noticed by its parent and killed."""
-        return self._signal_worker(signal.SIGSTOP)
+        """Frozen, it is noticed by its parent and killed; one that is starting would get more time."""
+        started = {entry["pid"] for entry in self._program.logged("worker.ready")}
+        return self._signal_worker(signal.SIGSTOP, started)
 
-    def _signal_worker(self, number: signal.Signals) -> str:
-        workers = self._program.workers
+    def _signal_worker(self, number: signal.Signals, among: set[int] | None = None) -> str:
+        workers = [worker for worker in self._program.workers if among is None or worker.pid in among]
         if not workers:
             return "none was running"
         worker = self._random.choice(workers)
