@@ -100,7 +100,11 @@ class Business:
                     unknown = True
                     self.failures[failure.reason[:60]] += 1
                     await asyncio.sleep(self._random.uniform(0.1, 0.6))
-                except Refused:
+                except Refused as refused:
+                    if refused.code == "PAYMENT_FAILED":  # the sandbox's provider lives in the workers too
+                        self.failures[refused.code] += 1
+                        await asyncio.sleep(self._random.uniform(0.1, 0.6))
+                        continue
                     if unknown and "idempotencyKey" not in variables:
                         return None
                     raise

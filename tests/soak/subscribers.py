@@ -65,8 +65,9 @@ class PythonSubscriber:
                 message = await ws.receive()
                 if message.type is aiohttp.WSMsgType.CLOSE:
                     self._closed(message.data, message.extra or "")
+                    return
                 if message.type is not aiohttp.WSMsgType.TEXT:
-                    self.record.closes[message.type.name] += 1
+                    self.record.closes["broken"] += 1
                     return
                 await self._take(ws, orjson.loads(message.data))
                 if self.record.ended is not None:

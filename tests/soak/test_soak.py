@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from random import SystemRandom
 
 from tests.engines import Reaper, temporary_folder
@@ -9,8 +11,14 @@ from tests.soak.soak import Plan, run
 
 
 async def test_nothing_is_lost_whatever_breaks(reaper: Reaper) -> None:
-    seed = SystemRandom().randrange(1_000_000)
-    report = await run(Plan(seconds=25, seed=seed), reaper, temporary_folder(reaper))
+    plan = Plan(seconds=18, seed=SystemRandom().randrange(1_000_000))
+    report = await run(plan, reaper, temporary_folder(reaper))
     print(report.text())
+    if not report.good:
+        kept = Path("reports") / f"soak-{plan.seed}"
+        kept.mkdir(parents=True, exist_ok=True)
+        for log in report.folder.glob("*.*"):
+            shutil.copy(log, kept)
+        report.folder = kept
     assert report.good, report.text()
     assert report.verdict.events > 50, report.text()
