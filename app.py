@@ -27,6 +27,7 @@ from auth.principals import Principal
 from clients import sandbox_payments, sandbox_sms
 from clients.latest import RedisLatest
 from clients.payments import NotificationInvalid, PaymentProvider
+from clients.presence import Presence
 from clients.sms import SandboxSms, SmsSender
 from clients.unconfigured import NoPayments, NoSms
 from core import logs
@@ -142,7 +143,10 @@ async def open_runtime(
             await provider.start(url, settings.public_url or f"http://{settings.host}:{settings.port}")
             stack.push_async_callback(provider.stop)
         registrar = Registrar(lambda: build_contracts(full_schema()))
-        yield Runtime(settings, database, clock, uuid7, signals, sms, provider, keys, locations, registrar), following
+        presence = Presence(settings.redis_url)
+        stack.push_async_callback(presence.close)
+        ports = (signals, sms, provider, keys, locations, registrar, presence)
+        yield Runtime(settings, database, clock, uuid7, *ports), following
 
 
 @dataclass
@@ -270,6 +274,7 @@ async def running(
         authenticator = Authenticator(runtime.database, runtime.keys)
         jobs = JobRunner(runtime) if settings.jobs_in_process else None
         sockets = GraphQLSockets(gateway, authenticator, runtime, tails, Origins.of(settings))
+        runtime.presence.start(sockets.census)
         program = Program(runtime, tails, gateway, authenticator, sockets, jobs, exposition)
         following = asyncio.create_task(program.follow_operations())
         stack.callback(following.cancel)

@@ -18,6 +18,7 @@ from resolvers import ordering
 from resolvers.base import Page, action, key, make_page, page_size
 from resolvers.context import Context, Info, batched
 from resolvers.feeds import admit, follow, poll
+from services import presence
 from services.delivery import nearby, reading, riders, tasks, tracks
 from services.delivery.fixes import Fix, LocationReport, Position, instant_of, position_from_json, version_of
 from services.delivery.nearby import NearbyRider, RiderSupply
@@ -124,6 +125,13 @@ def own_location(root: RiderRecord, info: Info) -> Point | None:
 def own_position(root: RiderRecord, info: Info) -> Position | None:
     principal = info.context.principal
     return root.position if principal.rider_id == root.id or principal.administers(root.city_id) else None
+
+
+async def _load_connected(context: Context, riders: list[tuple[UUID, UUID]]) -> list[bool | None]:
+    return await presence.riders_connected(context.runtime, context.principal, riders)
+
+
+is_connected = batched(_load_connected, attrgetter("id", "city_id"))
 
 
 async def _load_tasks(context: Context, keys: list[tuple[UUID, UUID, UUID]]) -> list[DeliveryRecord | Exception | None]:

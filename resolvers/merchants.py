@@ -14,7 +14,7 @@ from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode
 from resolvers.base import Page, action, key, make_page, or_none, page_size
 from resolvers.context import Context, Info, Load, batched
-from services import merchants, pricing
+from services import merchants, presence, pricing
 from services.errors import InvalidInput, NotFound
 from services.merchants import (
     CityRecord,
@@ -45,6 +45,13 @@ load_cities = by_id(merchants.cities_by_ids, "City")
 load_merchants = by_id(merchants.merchants_by_ids, "Merchant")
 load_tags = by_id(merchants.tags_by_ids, "StoreTag")
 load_tables = by_id(merchants.tables_by_ids, "DiningTable")
+
+
+async def _load_terminals(context: Context, store_ids: list[UUID]) -> list[int | None]:
+    return await presence.terminals_online(context.runtime, context.principal, store_ids)
+
+
+terminals_online = batched(_load_terminals, attrgetter("id"))
 
 
 # root fields

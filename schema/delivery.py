@@ -93,6 +93,9 @@ class Rider(Node):
     location: GeoPoint | None = computed(resolvers.own_location, R, A)
     located_at: datetime | None = strawberry.field(metadata=only(R, A))
     position: RiderLocation | None = computed(resolvers.own_position, R, A)
+    connected: bool | None = computed(
+        resolvers.is_connected, A, description="Whether the app was connected some seconds ago."
+    )
     current_task: Annotated[Delivery, strawberry.lazy("schema.delivery")] | None = computed(
         resolvers.current_task, R, A, description="What the rider is offered or carries out."
     )

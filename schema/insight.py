@@ -46,6 +46,7 @@ class CityOverview:
         description="From placing to the door, of today's delivered deliveries."
     )
     click_to_door_p90_seconds: int | None
+    rider_connections: int = strawberry.field(description="Open connections of riders' apps, some seconds ago.")
 
 
 @exposes(views={A}, shared=True)

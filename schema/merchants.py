@@ -157,6 +157,10 @@ class Store(Node):
         )
     )
 
+    terminals_online: int | None = computed(
+        resolvers.terminals_online, M, A, description="Connections of its staff and devices some seconds ago."
+    )
+
     @query(Connection[OrderType], M, A)
     async def orders(
         self, info: Info, first: int, states: list[OrderState] | None = None, after: str | None = None

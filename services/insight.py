@@ -15,7 +15,7 @@ import orjson
 from auth.principals import Principal
 from core.money import Money
 from models.ordering import OrderState
-from services import delivery, merchants
+from services import delivery, merchants, presence
 from services.delivery.reading import RiderRecord
 from services.errors import NotFound
 from services.merchants import StoreRecord
@@ -43,7 +43,7 @@ class CityOverview:
     offer or a delivery. ``deliveries_waiting``: without a rider who accepted. ``stores_open``: OPEN by their staff
     and within their hours. ``gross_today``: totals of today's orders that were paid and neither rejected nor
     cancelled, before partial refunds. Click-to-door is ``delivered_at − placed_at`` of today's delivered deliveries,
-    as mean and 90th percentile (linear interpolation), null without any.
+    as mean and 90th percentile (linear interpolation), null without any. ``rider_connections`` is some seconds old.
     """
 
     city_id: UUID
@@ -59,6 +59,7 @@ class CityOverview:
     gross_today: Money
     click_to_door_mean_seconds: int | None
     click_to_door_p90_seconds: int | None
+    rider_connections: int
 
 
 _OVERVIEW: Final = f"""
@@ -126,6 +127,7 @@ async def overview(runtime: Runtime, principal: Principal, city_id: UUID) -> Cit
         gross_today=Money(row["gross"], row["currency"]),
         click_to_door_mean_seconds=None if mean is None else round(mean),
         click_to_door_p90_seconds=None if p90 is None else round(p90),
+        rider_connections=await presence.rider_connections(runtime, city_id),
     )
 
 

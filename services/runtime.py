@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +24,16 @@ class Signals(Protocol):
     """Carries signals to the hubs of all processes. Best effort: the log is the truth."""
 
     async def publish(self, signals: Sequence[Signal]) -> None: ...
+
+
+class Presence(Protocol):
+    """Knows what is connected to all processes, as of some seconds ago."""
+
+    def start(self, census: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
+        """Count what is connected to this process by ``census``, from now on."""
+        ...
+
+    async def counts(self, names: Sequence[str]) -> list[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +69,4 @@ class Runtime:
     keys: SigningKeys
     locations: Locations
     documents: DocumentChecker
+    presence: Presence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -24,6 +24,7 @@ from gateway.execution import Gateway
 from gateway.requests import Origins, bearer, locale_of, request_id_of
 from resolvers.context import Context
 from services.runtime import Runtime
+from subscriptions.census import census
 from subscriptions.direct import direct
 from subscriptions.hub import Hub
 from subscriptions.outbox import DirectOutbox, Outbox, TaskOutbox
@@ -89,6 +90,10 @@ class GraphQLSockets:
     def operations(self) -> int:
         """Number of operations that run on them."""
         return sum(len(socket.operations) for socket in self._open)
+
+    async def census(self) -> Mapping[str, int]:
+        """Count what is connected, by the names of :mod:`services.presence`."""
+        return await census(self._open)
 
     def context(self, principal: Principal, locale: str, address: str) -> Context:
         return Context(self._runtime, self._tails, principal, locale, request_id_of(None), address)

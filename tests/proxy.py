@@ -82,6 +82,8 @@ class Proxy:
         self._tasks.add(task)
         try:
             await self._carry(reader, writer)
+        except asyncio.CancelledError:
+            pass  # asyncio's server would complain about the end of its task
         finally:
             self._tasks.discard(task)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from auth.keys import SigningKeys
+from clients.presence import Presence
 from clients.sms import SandboxSms
 from core.clock import Clock, ManualClock
 from core.ids import uuid7
@@ -61,6 +62,7 @@ async def make_runtime(
             keys=TEST_KEYS,
             documents=Registrar(lambda: build_contracts(full_schema())),
             locations=Locations(chosen, database, clock, signals),
+            presence=Presence(),
         )
     finally:
         await database.close()

@@ -25,6 +25,8 @@ function connect(user, url, token) {
     webSocketImpl: WebSocket,
     connectionParams: () => ({ authorization: `Bearer ${made.token}` }),
     retryAttempts: Infinity,
+    // A connection that is refused or reset before it is open is an error without a close code.
+    shouldRetry: () => true,
     retryWait: () => new Promise((done) => setTimeout(done, 50 + Math.random() * 300)),
     on: {
       connected: () => tell({ user, connected: true }),
