@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from graphql import (
     DocumentNode,
@@ -22,6 +23,7 @@ from graphql import (
     OperationDefinitionNode,
     SelectionSetNode,
     Source,
+    VariableValues,
     specified_rules,
     validate,
 )
@@ -29,8 +31,9 @@ from graphql.execution.collect_fields import FragmentDetails
 from graphql.language.parser import Parser
 
 from auth.principals import View
+from gateway.compiler.variables import VariableReader
 from gateway.contracts import Contract
-from gateway.refusals import NO_SUCH_OPERATION, PARSE_FAILED, VALIDATION_FAILED, Refused, refuse, shown
+from gateway.refusals import BAD_USER_INPUT, NO_SUCH_OPERATION, PARSE_FAILED, VALIDATION_FAILED, Refused, refuse, shown
 
 MAX_TOKENS: Final = 2000
 MAX_DEPTH: Final = 15
@@ -58,6 +61,20 @@ class Document:
     fragment_definitions: dict[str, FragmentDefinitionNode]
     fragments: dict[str, FragmentDetails]
     tokens: int
+    readers: dict[str | None, VariableReader] = field(default_factory=dict[str | None, VariableReader], compare=False)
+
+    def variables(
+        self, contract: Contract, node: OperationDefinitionNode, inputs: Mapping[str, Any], *, hide_suggestions: bool
+    ) -> VariableValues:
+        """The variables of an operation, coerced. Raises Refused."""
+        name = node.name.value if node.name else None
+        reader = self.readers.get(name)
+        if reader is None:
+            reader = self.readers[name] = VariableReader(contract.schema, node, hide_suggestions=hide_suggestions)
+        values = reader.read(inputs, MAX_ERRORS)
+        if isinstance(values, list):
+            raise Refused([shown(error, BAD_USER_INPUT) for error in values])
+        return values
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation called ``name``, or the only one. Raises Refused."""

@@ -19,7 +19,6 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     VariableValues,
-    get_variable_values,
 )
 from prometheus_client import Histogram
 
@@ -37,7 +36,7 @@ from gateway.documents import Document, Documents
 from gateway.errors import describe, present
 from gateway.manifests import name_of
 from gateway.operations import Operations, Registered
-from gateway.refusals import BAD_USER_INPUT, INTERNAL, TIMEOUT, Refused, shown
+from gateway.refusals import INTERNAL, TIMEOUT, Refused
 from models.database import Database
 from resolvers.context import Context
 
@@ -48,7 +47,6 @@ _source_events: Final = cast(Callable[[Executor[Any]], Any], cast(Any, graphql).
 _default_field: Final = cast(Any, graphql).default_field_resolver
 _default_type: Final = cast(Any, graphql).default_type_resolver
 
-_MAX_COERCION_ERRORS: Final = 20
 _TIMED_OUT: Final = {
     "en": "The operation took too long and was stopped; it may or may not have had its effect.",
     "zh-CN": "操作超时已中止，可能已生效，也可能未生效。",
@@ -153,15 +151,7 @@ class Gateway:
             registered = found if isinstance(found, Registered) else None
             document = found.document if isinstance(found, Registered) else found
             node = document.operation(request.operation_name or None)
-            values = get_variable_values(
-                contract.schema,
-                node.variable_definitions or (),
-                dict(request.variables),
-                _MAX_COERCION_ERRORS,
-                self._hide_suggestions,
-            )
-            if isinstance(values, list):
-                raise Refused([shown(error, BAD_USER_INPUT) for error in values])
+            values = document.variables(contract, node, request.variables, hide_suggestions=self._hide_suggestions)
         except Refused as refused:
             metrics.OPERATIONS_REFUSED.labels(principal.view, refused.code).inc()
             log.info(
