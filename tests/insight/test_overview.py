@@ -101,6 +101,7 @@ async def test_an_empty_city(runtime: Runtime) -> None:
         gross_today=Money(0, "CNY"),
         click_to_door_mean_seconds=None,
         click_to_door_p90_seconds=None,
+        rider_connections=0,
     )
 
 
