@@ -34,6 +34,8 @@ from auth.principals import View
 from gateway.compiler.variables import VariableReader
 from gateway.contracts import Contract
 from gateway.refusals import BAD_USER_INPUT, NO_SUCH_OPERATION, PARSE_FAILED, VALIDATION_FAILED, Refused, refuse, shown
+from schema.selection import columns_of
+from services.columns import Columns
 
 MAX_TOKENS: Final = 2000
 MAX_DEPTH: Final = 15
@@ -61,6 +63,8 @@ class Document:
     fragment_definitions: dict[str, FragmentDefinitionNode]
     fragments: dict[str, FragmentDetails]
     tokens: int
+    columns: dict[str | None, Columns]
+    """What each operation shows of the records it reads."""
     readers: dict[str | None, VariableReader] = field(default_factory=dict[str | None, VariableReader], compare=False)
 
     def variables(
@@ -143,7 +147,8 @@ class Documents:
         if not operations:
             raise refuse(NO_SUCH_OPERATION, "The document has no operation.")
         details = {name: FragmentDetails(fragment) for name, fragment in fragments.items()}
-        return Document(id, text, node, operations, fragments, details, tokens)
+        columns = {name: columns_of(contract.schema, operation, fragments) for name, operation in operations.items()}
+        return Document(id, text, node, operations, fragments, details, tokens, columns)
 
 
 def _parse(text: str) -> tuple[DocumentNode, int]:

@@ -264,6 +264,7 @@ class Gateway:
 
     def _start(self, operation: Operation, context: Context, root: Any) -> Outcome | Awaitable[Outcome]:
         """Begin to execute, with what takes the operation."""
+        context.columns = operation.document.columns[operation.name or None]
         compiled = operation.compiled
         if isinstance(compiled, Compiled):
             try:

@@ -16,7 +16,7 @@ from services.catalog import CategoryRecord, ItemRecord, NewItem, SkuRecord
 
 async def load_menus(context: Context, keys: list[UUID]) -> list[list[CategoryRecord]]:
     """For ``context.loader``: the menus of stores. What they hold is known to the loaders by id from then on."""
-    found = await catalog.menus_of_stores(context.runtime, keys)
+    found = await catalog.menus_of_stores(context.runtime, keys, context.columns)
     categories = context.loader(load_categories)
     for menu in found.values():
         categories.prime({category.id: category for category in menu})
@@ -31,7 +31,7 @@ load_options = by_id(catalog.options_by_ids, "Option")
 
 async def load_skus(context: Context, keys: list[UUID]) -> list[SkuRecord | None]:
     """For ``context.loader``: SKUs by id, None for one that was removed."""
-    found = await catalog.skus_by_ids(context.runtime, keys)
+    found = await catalog.skus_by_ids(context.runtime, keys, context.columns)
     return [found.get(key) for key in keys]
 
 

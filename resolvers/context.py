@@ -12,6 +12,7 @@ from strawberry.types import Info as StrawberryInfo
 
 from auth.principals import Principal
 from resolvers.loading import Loader
+from services.columns import ALL, Columns
 from services.runtime import Runtime
 from subscriptions.tail import FeedTails
 
@@ -35,6 +36,8 @@ class Context:
     locale: str = "en"
     request_id: str = ""
     client_address: str = ""
+    columns: Columns = ALL
+    """What the operation shows of the records it reads."""
     admission: Admission[Any] | None = None
     """What feed the caller was allowed to follow, once a subscription was admitted to one."""
     _loaders: dict[Any, Loader[Any, Any]] = field(default_factory=dict[Any, Loader[Any, Any]])

@@ -134,18 +134,12 @@ async def _load_connected(context: Context, riders: list[tuple[UUID, UUID]]) -> 
 is_connected = batched(_load_connected, attrgetter("id", "city_id"))
 
 
-async def _load_tasks(context: Context, keys: list[tuple[UUID, UUID, UUID]]) -> list[DeliveryRecord | Exception | None]:
+async def _load_tasks(context: Context, keys: list[tuple[UUID, UUID, UUID]]) -> list[DeliveryRecord | None]:
     """What a rider of a city is busy with, for the rider and the city's admins."""
     principal = context.principal
     seen = [task for rider, city, task in keys if principal.rider_id == rider or principal.administers(city)]
-    found = dict(zip(seen, await context.loader(_load_deliveries).load_many(seen), strict=True))
-    orders = [found.get(task) for _, _, task in keys]
-    return [order.delivery if isinstance(order, OrderRecord) else order for order in orders]
-
-
-async def _load_deliveries(context: Context, keys: list[UUID]) -> list[OrderRecord | None]:
-    found = await reading.orders_of_deliveries(context.runtime, keys)
-    return [found.get(k) for k in keys]
+    found = await reading.by_ids(context.runtime, seen, context.columns) if seen else {}
+    return [found.get(task) for _, _, task in keys]
 
 
 current_task = batched(
@@ -161,12 +155,11 @@ async def viewer_rider(context: Context) -> RiderRecord | None:
 
 
 async def my_tasks(context: Context) -> list[DeliveryRecord]:
-    rider = await reading.rider_of(context.runtime, context.principal)
-    return (await reading.tasks(context.runtime, rider.id))[1]
+    return await reading.tasks_now(context.runtime, context.principal, context.columns)
 
 
 async def open_deliveries(context: Context, first: int) -> list[DeliveryRecord]:
-    return await reading.open_deliveries(context.runtime, context.principal, page_size(first))
+    return await reading.open_deliveries(context.runtime, context.principal, page_size(first), context.columns)
 
 
 async def city_riders(root: Any, info: Info, online_only: bool, first: int, after: str | None) -> Page[RiderRecord]:
@@ -320,10 +313,10 @@ async def load_rider(context: Context, rider_id: UUID) -> RiderRecord | None:
 
 async def load_delivery(context: Context, delivery_id: UUID) -> DeliveryRecord | None:
     """A delivery for whoever may see its order, and for the rider it is offered to."""
-    order = await context.loader(_load_deliveries).load(delivery_id)
-    if order is None or await ordering.load_order(context, order.id) is None:
+    delivery = (await reading.by_ids(context.runtime, [delivery_id])).get(delivery_id)
+    if delivery is None or await ordering.load_order(context, delivery.order_id) is None:
         return None
-    return order.delivery
+    return delivery
 
 
 NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {

@@ -48,12 +48,14 @@ async def _load_devices_of(context: Context, keys: list[tuple[UUID, UUID]]) -> l
 
 
 async def _load_orders(context: Context, keys: list[UUID]) -> list[OrderRecord | None]:
-    found = await reading.visible(context.runtime, context.principal, keys)
+    found = await reading.visible(context.runtime, context.principal, keys, context.columns)
     return [found.get(order_id) for order_id in keys]
 
 
 devices_of = batched(_load_devices_of, attrgetter("id", "city_id"))
-device_of = batched(merchants.by_id(devices.by_ids, "Device"), attrgetter("device_id"))
+device_of = batched(
+    merchants.by_id(lambda runtime, ids, _: devices.by_ids(runtime, ids), "Device"), attrgetter("device_id")
+)
 order_of = batched(_load_orders, attrgetter("order_id"))
 
 

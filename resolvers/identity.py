@@ -16,7 +16,7 @@ from resolvers.context import Context, Info, batched
 from services import identity, sessions
 from services.delivery.reading import RiderRecord
 from services.errors import InvalidInput, NotFound
-from services.identity import OtpSent, Session, SignedOut
+from services.identity import OtpSent, PersonRecord, Session, SignedOut
 from services.sessions import OpenSession, SessionsRevoked
 
 
@@ -42,7 +42,7 @@ def viewer(context: Context) -> Viewer:
 # fields
 
 
-async def viewer_person(root: Viewer, info: Info) -> Person | None:
+async def viewer_person(root: Viewer, info: Info) -> PersonRecord | None:
     principal = root.principal
     if principal.subject is None or principal.view in (View.PARTNER, View.DEVICE):
         return None
@@ -57,8 +57,8 @@ async def viewer_grants(root: Viewer, info: Info) -> list[Grant]:
     return await identity.grants_of_person(info.context.runtime, root.principal)
 
 
-async def _load_people(context: Context, keys: list[UUID]) -> list[Person | None]:
-    found = await identity.people(context.runtime, keys)
+async def _load_people(context: Context, keys: list[UUID]) -> list[PersonRecord | None]:
+    found = await identity.people(context.runtime, keys, context.columns)
     return [found.get(k) for k in keys]
 
 
@@ -68,7 +68,7 @@ grant_store = batched(merchants.load_stores, attrgetter("store_id"))
 grant_city = batched(merchants.load_cities, attrgetter("city_id"))
 
 
-def masked_phone(root: Person, info: Info) -> str:
+def masked_phone(root: Person | PersonRecord, info: Info) -> str:
     """In full for oneself and for admins; others see the middle digits hidden."""
     principal = info.context.principal
     if principal.subject == root.id or principal.view is View.ADMIN:
@@ -147,7 +147,7 @@ async def revoke_sessions(
     return await sessions.revoke_own(runtime, principal, one, reason, keep_current=keep_current)
 
 
-async def load_person(context: Context, person_id: UUID) -> Person | None:
+async def load_person(context: Context, person_id: UUID) -> PersonRecord | None:
     """Oneself."""
     return await context.loader(_load_people).load(person_id) if context.principal.subject == person_id else None
 

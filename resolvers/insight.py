@@ -34,7 +34,8 @@ def overview_in(root: Update[CityOverview]) -> Any:
 
 
 async def stores_in(root: Update[CityOverview], info: Info) -> Any:
-    return await insight.stores(info.context.runtime, info.context.principal, root.value.city_id)
+    context = info.context
+    return await insight.stores(context.runtime, context.principal, root.value.city_id, context.columns)
 
 
 async def riders_in(root: Update[CityOverview], info: Info) -> Any:
@@ -42,4 +43,5 @@ async def riders_in(root: Update[CityOverview], info: Info) -> Any:
 
 
 async def deliveries_in(root: Update[CityOverview], info: Info) -> Any:
-    return await insight.deliveries(info.context.runtime, info.context.principal, root.value.city_id)
+    context = info.context
+    return await insight.deliveries(context.runtime, context.principal, root.value.city_id, context.columns)

@@ -15,6 +15,7 @@ from models.ordering import FulfilmentMode
 from resolvers.base import Page, action, key, make_page, or_none, page_size
 from resolvers.context import Context, Info, Load, batched
 from services import merchants, presence, pricing
+from services.columns import Columns
 from services.errors import InvalidInput, NotFound
 from services.merchants import (
     CityRecord,
@@ -30,11 +31,11 @@ from services.runtime import Runtime
 V = TypeVar("V")
 
 
-def by_id(read: Callable[[Runtime, list[UUID]], Awaitable[dict[UUID, V]]], resource: str) -> Load[UUID, V]:
+def by_id(read: Callable[[Runtime, list[UUID], Columns], Awaitable[dict[UUID, V]]], resource: str) -> Load[UUID, V]:
     """For ``context.loader``: what ``read`` finds by id; NotFound under a key without a ``resource``."""
 
     async def load(context: Context, keys: list[UUID]) -> list[V | Exception]:
-        found = await read(context.runtime, keys)
+        found = await read(context.runtime, keys, context.columns)
         return [found.get(key) or NotFound(resource=resource) for key in keys]
 
     return load
@@ -58,7 +59,7 @@ terminals_online = batched(_load_terminals, attrgetter("id"))
 
 
 async def cities(context: Context) -> list[CityRecord]:
-    return await merchants.cities(context.runtime)
+    return await merchants.cities(context.runtime, context.columns)
 
 
 async def city(context: Context, city: str) -> CityRecord | None:
@@ -70,11 +71,11 @@ async def store(context: Context, store: str) -> StoreRecord | None:
 
 
 async def store_tags(context: Context) -> list[TagRecord]:
-    return await merchants.tags(context.runtime)
+    return await merchants.tags(context.runtime, context.columns)
 
 
 async def my_stores(context: Context) -> list[StoreRecord]:
-    return await merchants.my_stores(context.runtime, context.principal)
+    return await merchants.my_stores(context.runtime, context.principal, context.columns)
 
 
 async def stores(
@@ -90,7 +91,7 @@ async def stores(
     """A page of stores around ``near``, nearest first."""
     size = page_size(first)
     wanted = Discovery(near, radius_metres, open_now, key("StoreTag", tag) if tag is not None else None, search)
-    found = await merchants.stores_near(context.runtime, wanted, size + 1, after)
+    found = await merchants.stores_near(context.runtime, wanted, size + 1, after, context.columns)
     cursors = {nearby.store.id: nearby.cursor for nearby in found}
     return make_page([nearby.store for nearby in found], size, lambda store: cursors[store.id], after=after)
 
@@ -115,7 +116,7 @@ async def _load_tags_of(context: Context, keys: list[tuple[UUID, ...]]) -> list[
 
 
 async def _load_tables_of(context: Context, keys: list[UUID]) -> list[list[TableRecord]]:
-    found = await merchants.tables_of_stores(context.runtime, keys)
+    found = await merchants.tables_of_stores(context.runtime, keys, context.columns)
     return [found[key] for key in keys]
 
 
@@ -143,17 +144,43 @@ async def opens_at(root: Any, info: Info) -> datetime | None:
     return pricing.next_opening(root, info.context.runtime.clock.now())
 
 
+Paged = tuple[UUID, int, UUID | None]
+"""Whose page, of how many, after which."""
+
+
+def _by_page(
+    read: Callable[[Runtime, list[UUID], int, UUID | None, Columns], Awaitable[dict[UUID, list[StoreRecord]]]],
+) -> Load[Paged, list[StoreRecord]]:
+    async def load(context: Context, keys: list[Paged]) -> list[list[StoreRecord]]:
+        found: dict[Paged, list[StoreRecord]] = {}
+        for limit, after in dict.fromkeys(wanted[1:] for wanted in keys):
+            owners = [wanted[0] for wanted in keys if wanted[1:] == (limit, after)]
+            for owner, stores in (await read(context.runtime, owners, limit, after, context.columns)).items():
+                found[owner, limit, after] = stores
+        return [found[wanted] for wanted in keys]
+
+    return load
+
+
+_load_stores_of_cities = _by_page(merchants.stores_of_cities)
+_load_stores_of_merchants = _by_page(merchants.stores_of_merchants)
+
+
 async def stores_of_city(root: Any, info: Info, first: int, after: str | None = None) -> Page[StoreRecord]:
     """A page of a city's stores, oldest first."""
-    size = page_size(first)
-    rows = await merchants.stores_of_city(info.context.runtime, root.id, size + 1, _after(after))
-    return make_page(rows, size, _cursor, after=after)
+    return await _page_of(info.context, _load_stores_of_cities, root.id, first, after)
 
 
 async def stores_of_merchant(root: Any, info: Info, first: int, after: str | None = None) -> Page[StoreRecord]:
     """A page of a merchant's stores, oldest first."""
+    return await _page_of(info.context, _load_stores_of_merchants, root.id, first, after)
+
+
+async def _page_of(
+    context: Context, load: Load[Paged, list[StoreRecord]], owner: UUID, first: int, after: str | None
+) -> Page[StoreRecord]:
     size = page_size(first)
-    rows = await merchants.stores_of_merchant(info.context.runtime, root.id, size + 1, _after(after))
+    rows = await context.loader(load).load((owner, size + 1, _after(after)))
     return make_page(rows, size, _cursor, after=after)
 
 

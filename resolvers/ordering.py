@@ -23,6 +23,7 @@ from services.ordering.machine import ACTOR_OF_VIEW, available_actions
 from services.ordering.placing import Address, QuoteRecord
 from services.ordering.reading import LineRecord, OrderEvent
 from services.ordering.records import OrderRecord
+from services.payments import PaymentRecord
 from services.pricing import RequestedLine
 from subscriptions.paging import FeedPage
 from subscriptions.updates import Update
@@ -35,7 +36,7 @@ async def order(context: Context, order_id: str) -> OrderRecord | None:
 
 
 async def _order(context: Context, order_id: str) -> OrderRecord:
-    return await reading.get(context.runtime, context.principal, key("Order", order_id))
+    return await reading.get(context.runtime, context.principal, key("Order", order_id), context.columns)
 
 
 async def my_orders(
@@ -70,7 +71,7 @@ async def _page(
     context: Context, scope: str, scope_key: UUID, states: list[OrderState] | None, first: int, after: str | None
 ) -> Page[OrderRecord]:
     before = None if after is None else key("Order", after)
-    rows = await reading.page(context.runtime, scope, scope_key, states, page_size(first) + 1, before)
+    rows = await reading.page(context.runtime, scope, scope_key, states, page_size(first) + 1, before, context.columns)
     return make_page(rows, first, lambda row: ids.encode("Order", row.id), after=after)
 
 
@@ -83,20 +84,15 @@ async def order_events(root: OrderRecord, info: Info, first: int, after: str | N
 
 async def _load_lines(context: Context, keys: list[tuple[UUID, str]]) -> list[list[LineRecord]]:
     """The lines of orders: by key and currency."""
-    found = await reading.lines_of(context.runtime, dict(keys))
+    found = await reading.lines_of(context.runtime, dict(keys), context.columns)
     return [found[order_id] for order_id, _ in keys]
 
 
 _line_key: Callable[[OrderRecord], tuple[UUID, str]] = attrgetter("id", "currency")
 
 
-async def _load_payments(context: Context, keys: list[UUID]) -> list[Payment | None]:
-    """The payment that counts for each order: the captured one, else the latest."""
-    found: dict[UUID, Payment] = {}
-    for payment in await Payment.filter(order_id__in=keys).order_by("id"):
-        best = found.get(payment.order_id)
-        if best is None or best.captured_at is None:
-            found[payment.order_id] = payment
+async def _load_payments(context: Context, keys: list[UUID]) -> list[PaymentRecord | None]:
+    found = await payments.of_orders(context.runtime, keys, context.columns)
     return [found.get(k) for k in keys]
 
 
@@ -104,7 +100,7 @@ lines_of = batched(_load_lines, _line_key)
 payment_of = batched(_load_payments, attrgetter("id"))
 
 
-def pay_url(root: Payment) -> str | None:
+def pay_url(root: Payment | PaymentRecord) -> str | None:
     return root.pay_url if root.state is PaymentState.PENDING else None
 
 

@@ -7,7 +7,7 @@ services; :func:`exposes` records which GraphQL type such a class is shown as.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Generic, NewType, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -79,6 +79,10 @@ def only(*views: View) -> dict[str, Any]:
     return {"views": frozenset(views)}
 
 
+def _declared(views: Sequence[View], needs: Sequence[str] | None) -> dict[str, Any]:
+    return (only(*views) if views else {}) | ({} if needs is None else {"needs": tuple(needs)})
+
+
 def shared(field: Any, *views: View) -> Any:
     """Declare that ``field``, although its resolver takes ``info``, depends on the caller by its view alone.
 
@@ -114,12 +118,18 @@ def node_id(type_name: str, attribute: str = "id") -> Any:
     def resolve(root: Any) -> strawberry.ID:
         return strawberry.ID(ids.encode(type_name, getattr(root, attribute)))
 
-    return strawberry.field(resolver=resolve)
+    return strawberry.field(resolver=resolve, metadata=_declared((), (attribute,)))
 
 
-def computed(resolver: Callable[..., Any], *views: View, description: str | None = None) -> Any:
-    """Field whose value ``resolver`` computes; only for ``views`` when some are named."""
-    return strawberry.field(resolver=resolver, description=description, metadata=only(*views) if views else None)
+def computed(
+    resolver: Callable[..., Any], *views: View, needs: Sequence[str] | None = None, description: str | None = None
+) -> Any:
+    """Field whose value ``resolver`` computes; only for ``views`` when some are named.
+
+    ``needs``: the attributes of the object that it looks at, so that those are read from the database. Without it
+    all are.
+    """
+    return strawberry.field(resolver=resolver, description=description, metadata=_declared(views, needs))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,7 +151,7 @@ def money_field(attribute: str, **options: Any) -> Any:
         return None if amount is None else money.Money(amount, root.currency)
 
     resolve.projection = Projected({"amount": attribute, "currency": "currency"}, attribute)  # pyright: ignore[reportFunctionMemberAccess]
-    return strawberry.field(resolver=resolve, **options)
+    return strawberry.field(resolver=resolve, metadata=_declared((), (attribute, "currency")), **options)
 
 
 strawberry.enum(View, description="A surface of the product: decides which contract a token is for.")
@@ -293,12 +303,17 @@ def mutation(result_type: Any, *views: View, description: str | None = None) -> 
     return declare
 
 
-def query(graphql_type: Any, *views: View, description: str | None = None) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator of a query field: its type and the views that have it."""
+def query(
+    graphql_type: Any, *views: View, needs: Sequence[str] | None = None, description: str | None = None
+) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of a query field, or of a field with arguments: its type, the views that have it, what it ``needs``."""
 
     def declare(method: Callable[..., Any]) -> StrawberryField:
         return strawberry.field(
-            method, graphql_type=graphql_type, metadata=only(*views), description=description or method.__doc__
+            method,
+            graphql_type=graphql_type,
+            metadata=_declared(views, needs),
+            description=description or method.__doc__,
         )
 
     return declare

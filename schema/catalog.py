@@ -68,8 +68,12 @@ class Item(Node):
     id: strawberry.ID = node_id("Item")
     name: str
     description: str
-    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(computed(merchants.store_of))
-    category: Annotated[Category, strawberry.lazy("schema.catalog")] = shared(computed(resolvers.category_of))
+    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(
+        computed(merchants.store_of, needs=("store_id",))
+    )
+    category: Annotated[Category, strawberry.lazy("schema.catalog")] = shared(
+        computed(resolvers.category_of, needs=("category_id",))
+    )
     is_available: bool = strawberry.field(description="The staff's switch.")
     is_sold_out: bool = strawberry.field(description="Nothing is left of any variant.")
     skus: list[Sku]

@@ -88,23 +88,33 @@ class TrackPoint:
 class Rider(Node):
     id: strawberry.ID = node_id("Rider")
     name: str
-    phone: str = shared(computed(resolvers.phone_of, description="Masked for everybody but the rider."), C, M)
+    phone: str = shared(
+        computed(
+            resolvers.phone_of, needs=("id", "city_id", "phone"), description="Masked for everybody but the rider."
+        ),
+        C,
+        M,
+    )
     online: bool
-    location: GeoPoint | None = computed(resolvers.own_location, R, A)
+    location: GeoPoint | None = computed(resolvers.own_location, R, A, needs=("id", "city_id", "location"))
     located_at: datetime | None = strawberry.field(metadata=only(R, A))
     position: RiderLocation | None = computed(resolvers.own_position, R, A)
     connected: bool | None = computed(
         resolvers.is_connected, A, description="Whether the app was connected some seconds ago."
     )
     current_task: Annotated[Delivery, strawberry.lazy("schema.delivery")] | None = computed(
-        resolvers.current_task, R, A, description="What the rider is offered or carries out."
+        resolvers.current_task,
+        R,
+        A,
+        needs=("id", "city_id", "active_delivery_id"),
+        description="What the rider is offered or carries out.",
     )
 
 
 @exposes(Offer, views={M, R, A}, shared=True)
 @strawberry.type
 class DeliveryOffer:
-    rider: Rider = shared(computed(resolvers.offered_rider))
+    rider: Rider = shared(computed(resolvers.offered_rider, needs=("rider_id",)))
     expires_at: datetime
 
 
@@ -126,18 +136,22 @@ class Delivery(Node):
     id: strawberry.ID = node_id("Delivery")
     state: DeliveryState
     order: OrderType
-    rider: Rider | None = shared(computed(resolvers.rider_of, description="Once a rider has the job."))
-    pickup: GeoPoint = computed(_pickup)
-    dropoff: GeoPoint = computed(_dropoff)
-    distance_metres: int = computed(_distance_metres)
-    offer: DeliveryOffer | None = computed(resolvers.offer_of, M, R, A)
+    rider: Rider | None = shared(
+        computed(resolvers.rider_of, needs=("rider_id", "state"), description="Once a rider has the job.")
+    )
+    pickup: GeoPoint = computed(_pickup, needs=("pickup_latitude", "pickup_longitude"))
+    dropoff: GeoPoint = computed(_dropoff, needs=("dropoff_latitude", "dropoff_longitude"))
+    distance_metres: int = computed(_distance_metres, needs=("distance_m",))
+    offer: DeliveryOffer | None = computed(resolvers.offer_of, M, R, A, needs=("rider_id", "state", "offer_expires_at"))
     pickup_eta: datetime | None
     eta: datetime | None
     fee: Money = money_field("fee")
     rider_location: RiderLocation | None = shared(
-        computed(resolvers.location_of, description="Only while a rider is on the job.")
+        computed(resolvers.location_of, needs=("id", "state"), description="Only while a rider is on the job.")
     )
-    track: Connection[TrackPoint] = computed(resolvers.track_of, R, A, description="Oldest first; kept for a while.")
+    track: Connection[TrackPoint] = computed(
+        resolvers.track_of, R, A, needs=("id", "city_id", "rider_id"), description="Oldest first; kept for a while."
+    )
 
 
 @exposes(nearby.NearbyRider, views={A})

@@ -18,6 +18,7 @@ from schema.base import ALL, A, C, M, Node, R, computed, exposes, mutation, node
 from schema.delivery import Rider
 from services import errors
 from services.identity import OtpSent as OtpSentRecord
+from services.identity import PersonRecord
 from services.identity import Session as SessionRecord
 from services.identity import SignedOut as SignedOutRecord
 from services.sessions import OpenSession as OpenSessionRecord
@@ -31,12 +32,14 @@ CityType = Annotated["City", strawberry.lazy("schema.merchants")]
 PEOPLE = (C, M, R, A)
 
 
-@exposes(PersonModel, shared=True)
+@exposes(PersonModel, PersonRecord, shared=True)
 @strawberry.type
 class Person(Node):
     id: strawberry.ID = node_id("Person")
     name: str | None
-    phone: str = computed(resolvers.masked_phone, description="E.164; masked for everybody but oneself and admins.")
+    phone: str = computed(
+        resolvers.masked_phone, needs=("id", "phone"), description="E.164; masked for everybody but oneself and admins."
+    )
 
 
 @exposes(GrantModel)
@@ -44,9 +47,9 @@ class Person(Node):
 class Grant(Node):
     id: strawberry.ID = node_id("Grant")
     role: GrantRole
-    person: Person = computed(resolvers.grant_person)
-    store: StoreType | None = computed(resolvers.grant_store)
-    city: CityType | None = computed(resolvers.grant_city)
+    person: Person = computed(resolvers.grant_person, needs=("person_id",))
+    store: StoreType | None = computed(resolvers.grant_store, needs=("store_id",))
+    city: CityType | None = computed(resolvers.grant_city, needs=("city_id",))
     revoked_at: datetime | None
 
 

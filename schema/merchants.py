@@ -63,33 +63,35 @@ class City(Node):
     center: GeoPoint
     timezone: str = strawberry.field(description="IANA name; opening hours are on its wall clock.")
     currency: str = strawberry.field(description="ISO 4217.")
-    overview: Annotated[CityOverview, strawberry.lazy("schema.insight")] = computed(insight.overview_of, A)
+    overview: Annotated[CityOverview, strawberry.lazy("schema.insight")] = computed(
+        insight.overview_of, A, needs=("id",)
+    )
 
-    @query(Connection[Annotated["Partner", strawberry.lazy("schema.partners")]], A)
+    @query(Connection[Annotated["Partner", strawberry.lazy("schema.partners")]], A, needs=("id",))
     async def partners(self, info: Info, first: int, after: str | None = None) -> object:
         """Integrators who work in the city, for its admins."""
         return await partners.city_partners(self, info, first, after)
 
-    @query(Connection[RiderType], A)
+    @query(Connection[RiderType], A, needs=("id",))
     async def riders(self, info: Info, first: int, online_only: bool = False, after: str | None = None) -> object:
         """Riders of the city, for its admins."""
         return await delivery.city_riders(self, info, online_only, first, after)
 
-    @query(list[Annotated["NearbyRider", strawberry.lazy("schema.delivery")]], A)
+    @query(list[Annotated["NearbyRider", strawberry.lazy("schema.delivery")]], A, needs=("id",))
     async def riders_near(
         self, info: Info, location: GeoPointInput, first: int, radius_metres: int = 3000, free_only: bool = False
     ) -> object:
         """Online riders within the radius, the nearest first, for the city's admins."""
         return await delivery.riders_near(self, info, location.to_point(), radius_metres, free_only, first)
 
-    @query(Connection[OrderType], A)
+    @query(Connection[OrderType], A, needs=("id",))
     async def orders(
         self, info: Info, first: int, states: list[OrderState] | None = None, after: str | None = None
     ) -> object:
         """Orders of the city, newest first, for its admins."""
         return await ordering.city_orders(self, info, states, first, after)
 
-    stores: Connection[StoreType] = computed(resolvers.stores_of_city, A, description="Oldest first.")
+    stores: Connection[StoreType] = computed(resolvers.stores_of_city, A, needs=("id",), description="Oldest first.")
 
 
 @exposes(merchants.MerchantRecord, shared=True)
@@ -97,7 +99,7 @@ class City(Node):
 class Merchant(Node):
     id: strawberry.ID = node_id("Merchant")
     name: str
-    stores: Connection[StoreType] = computed(resolvers.stores_of_merchant, description="Oldest first.")
+    stores: Connection[StoreType] = computed(resolvers.stores_of_merchant, needs=("id",), description="Oldest first.")
 
 
 @exposes(merchants.OpeningHours, shared=True)
@@ -124,44 +126,62 @@ class DiningTable(Node):
     seats: int
 
 
+OPENING = ("status", "hours", "timezone")
+
+
 @exposes(merchants.StoreRecord, shared=True)
 @strawberry.type
 class Store(Node):
     id: strawberry.ID = node_id("Store")
     name: str
-    merchant: Merchant = shared(computed(resolvers.merchant_of))
-    city: City = shared(computed(resolvers.city_of))
+    merchant: Merchant = shared(computed(resolvers.merchant_of, needs=("merchant_id",)))
+    city: City = shared(computed(resolvers.city_of, needs=("city_id",)))
     location: GeoPoint
     address: str
     phone: str
     status: StoreStatus = strawberry.field(description="Set by the staff.")
-    is_open: bool = shared(computed(resolvers.is_open, description="OPEN by status and by hours."))
+    is_open: bool = shared(computed(resolvers.is_open, needs=OPENING, description="OPEN by status and by hours."))
     opens_at: datetime | None = shared(
-        computed(resolvers.opens_at, description="The next opening when only its hours keep the store closed.")
+        computed(
+            resolvers.opens_at, needs=OPENING, description="The next opening when only its hours keep the store closed."
+        )
     )
     hours: list[StoreHours]
-    delivery_radius_metres: int = computed(resolvers.delivery_radius)
+    delivery_radius_metres: int = computed(resolvers.delivery_radius, needs=("delivery_radius_m",))
     delivery_area: list[GeoPoint] | None = strawberry.field(description="Replaces the delivery radius when set.")
     minimum_order: Money = money_field("minimum_order")
     delivery_fee: Money = money_field("delivery_fee")
     prep_minutes: int
-    tags: list[StoreTag] = shared(computed(resolvers.tags_of))
+    tags: list[StoreTag] = shared(computed(resolvers.tags_of, needs=("tag_ids",)))
     distance_metres: int | None = strawberry.field(description="From `near` of the list the store was found in.")
-    menu: list[Annotated[Category, strawberry.lazy("schema.catalog")]] = computed(catalog.menu_of, C, M, R, A, P)
-    tables: list[DiningTable] = shared(computed(resolvers.tables_of))
-    queue: Annotated[QueueBoard, strawberry.lazy("schema.queueing")] = computed(queueing.board_of, C, M, A, D)
-    services: list[FulfilmentMode] = computed(resolvers.services_of)
+    menu: list[Annotated[Category, strawberry.lazy("schema.catalog")]] = computed(
+        catalog.menu_of, C, M, R, A, P, needs=("id",)
+    )
+    tables: list[DiningTable] = shared(computed(resolvers.tables_of, needs=("id",)))
+    queue: Annotated[QueueBoard, strawberry.lazy("schema.queueing")] = computed(
+        queueing.board_of, C, M, A, D, needs=("id",)
+    )
+    services: list[FulfilmentMode] = computed(resolvers.services_of, needs=("services",))
     rider_supply: RiderSupply = shared(
         computed(
-            delivery.rider_supply, C, M, A, description="How many riders near the store could take a delivery now."
+            delivery.rider_supply,
+            C,
+            M,
+            A,
+            needs=("id",),
+            description="How many riders near the store could take a delivery now.",
         )
     )
 
     terminals_online: int | None = computed(
-        resolvers.terminals_online, M, A, description="Connections of its staff and devices some seconds ago."
+        resolvers.terminals_online,
+        M,
+        A,
+        needs=("id", "city_id"),
+        description="Connections of its staff and devices some seconds ago.",
     )
 
-    @query(Connection[OrderType], M, A)
+    @query(Connection[OrderType], M, A, needs=("id", "city_id"))
     async def orders(
         self, info: Info, first: int, states: list[OrderState] | None = None, after: str | None = None
     ) -> object:
@@ -169,9 +189,15 @@ class Store(Node):
         return await ordering.store_orders(self, info, states, first, after)
 
     devices: list[Annotated[Device, strawberry.lazy("schema.devices")]] = computed(
-        devices.devices_of, M, A, description="Oldest first, for the store's staff and the city's admins."
+        devices.devices_of,
+        M,
+        A,
+        needs=("id", "city_id"),
+        description="Oldest first, for the store's staff and the city's admins.",
     )
-    staff: list[Annotated[Grant, strawberry.lazy("schema.identity")]] = computed(identity.staff_of, M, A)
+    staff: list[Annotated[Grant, strawberry.lazy("schema.identity")]] = computed(
+        identity.staff_of, M, A, needs=("id", "city_id")
+    )
 
 
 @strawberry.input

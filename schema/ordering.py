@@ -46,6 +46,7 @@ from services.ordering.placing import QuoteRecord
 from services.ordering.reading import LineRecord
 from services.ordering.reading import OrderEvent as OrderEventRecord
 from services.ordering.records import OrderRecord
+from services.payments import PaymentRecord
 from subscriptions.updates import UpdateKind
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ PARTIES = frozenset({C, M, R, A})
 @exposes(QuoteLineRecord, views={C})
 @strawberry.type
 class QuoteLine:
-    sku: SkuType | None = computed(catalog.sku_of)
+    sku: SkuType | None = computed(catalog.sku_of, needs=("sku_id",))
     item_name: str
     sku_name: str
     options: list[str]
@@ -77,7 +78,7 @@ class QuoteLine:
 @strawberry.type(description="Prices that hold until `expiresAt`. Nothing is reserved before the order is placed.")
 class Quote(Node):
     id: strawberry.ID = node_id("Quote")
-    store: StoreType = computed(merchants.store_of)
+    store: StoreType = computed(merchants.store_of, needs=("store_id",))
     mode: FulfilmentMode
     lines: list[QuoteLine]
     subtotal: Money = money_field("subtotal")
@@ -99,7 +100,7 @@ class Address:
 @strawberry.type(description="Names and prices as they were when the order was placed.")
 class OrderLine(Node):
     id: strawberry.ID = node_id("OrderLine")
-    sku: SkuType | None = shared(computed(catalog.sku_of))
+    sku: SkuType | None = shared(computed(catalog.sku_of, needs=("sku_id",)))
     item_name: str
     sku_name: str
     options: list[str]
@@ -108,7 +109,7 @@ class OrderLine(Node):
     total: Money = money_field("total")
 
 
-@exposes(PaymentModel, views={C, M, A}, shared=True)
+@exposes(PaymentModel, PaymentRecord, views={C, M, A}, shared=True)
 @strawberry.type
 class Payment(Node):
     id: strawberry.ID = node_id("Payment")
@@ -116,7 +117,9 @@ class Payment(Node):
     amount: Money = money_field("amount")
     refunded: Money = money_field("refunded")
     channel: str
-    pay_url: str | None = computed(resolvers.pay_url, C, description="Where the consumer pays, while PENDING.")
+    pay_url: str | None = computed(
+        resolvers.pay_url, C, needs=("pay_url", "state"), description="Where the consumer pays, while PENDING."
+    )
 
 
 @exposes(OrderEventRecord, views=PARTIES, shared=True)
@@ -127,6 +130,9 @@ class OrderEvent:
     version: int
     actor: str
     state: OrderState
+
+
+ADDRESS = ("address", "contact", "contact_phone", "consumer_id", "latitude", "longitude")
 
 
 def _address(root: Any, info: Info) -> AddressRecord | None:
@@ -148,20 +154,22 @@ class Order(Node):
     state: OrderState
     mode: FulfilmentMode
     version: int = strawberry.field(description="Counts the order's events; grows by one with each.")
-    store: StoreType = shared(computed(merchants.store_of))
-    consumer: PersonType = shared(computed(identity.consumer_of))
-    address: Address | None = computed(_address)
-    table: TableType | None = shared(computed(merchants.table_of))
+    store: StoreType = shared(computed(merchants.store_of, needs=("store_id",)))
+    consumer: PersonType = shared(computed(identity.consumer_of, needs=("consumer_id",)))
+    address: Address | None = computed(_address, needs=ADDRESS)
+    table: TableType | None = shared(computed(merchants.table_of, needs=("table_id",)))
     note: str
-    lines: list[OrderLine] = shared(computed(resolvers.lines_of))
+    lines: list[OrderLine] = shared(computed(resolvers.lines_of, needs=("id", "currency")))
     subtotal: Money = money_field("subtotal")
     delivery_fee: Money = money_field("delivery_fee")
     total: Money = money_field("total")
     refunded: Money = money_field("refunded")
-    payment: Payment | None = shared(computed(resolvers.payment_of, C, M, A))
+    payment: Payment | None = shared(computed(resolvers.payment_of, C, M, A, needs=("id",)))
     delivery: Delivery | None
     available_actions: list[OrderAction] = shared(
-        computed(resolvers.actions_of, description="What you may do to the order now.")
+        computed(
+            resolvers.actions_of, needs=("state", "mode", "delivery"), description="What you may do to the order now."
+        )
     )
     placed_at: datetime
     paid_at: datetime | None
@@ -176,7 +184,7 @@ class Order(Node):
     promised_ready_at: datetime | None
     eta: datetime | None = strawberry.field(description="When it is expected at the door, or ready to be fetched.")
     close_reason: str | None
-    events: Connection[OrderEvent] = shared(computed(resolvers.order_events))
+    events: Connection[OrderEvent] = shared(computed(resolvers.order_events, needs=("id",)))
 
 
 def _value(root: Any) -> Any:

@@ -44,7 +44,9 @@ class QueueTicket(Node):
     id: strawberry.ID = node_id("QueueTicket")
     number: str = strawberry.field(description="Class code and daily sequence, for example A012.")
     state: QueueTicketState
-    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(computed(merchants.store_of))
+    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(
+        computed(merchants.store_of, needs=("store_id",))
+    )
     party_size: int
     position: int | None = strawberry.field(description="Place in line, 1 = next; null when not WAITING.")
     estimated_wait_minutes: int | None = strawberry.field(description="Null when not WAITING.")
@@ -73,7 +75,9 @@ class QueueClass(Node):
 @exposes(queueing.Board, views=VIEWS, shared=True)
 @strawberry.type(description="The queue of one store.")
 class QueueBoard:
-    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(computed(merchants.store_of))
+    store: Annotated[Store, strawberry.lazy("schema.merchants")] = shared(
+        computed(merchants.store_of, needs=("store_id",))
+    )
     open: bool = strawberry.field(description="Whether the staff hand out numbers.")
     classes: list[QueueClass]
 

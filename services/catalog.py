@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, TypeVar
 from uuid import UUID
 
-import orjson
-
 from auth.principals import Principal
-from models.database import Record
+from services.columns import ALL, Chosen, Columns, Shape, Wanted
 from services.errors import InvalidInput, NotFound, PermissionDenied
 from services.merchants.actions import refresh_search
 from services.merchants.checks import PRICE_LIMIT, amount, text, within
 from services.runtime import Runtime
 from services.unit import Unit, transaction
+
+R = TypeVar("R")
 
 MAX_CATEGORIES: Final = 100
 MAX_ITEMS: Final = 2000
@@ -25,7 +28,7 @@ MAX_OPTIONS: Final = 50
 """Of a store; of a store; of an item; of an item; of a group."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SkuRecord:
     """``stock``: units that can still be bought, None when they are not counted."""
 
@@ -37,7 +40,7 @@ class SkuRecord:
     stock: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OptionRecord:
     id: UUID
     name: str
@@ -45,7 +48,7 @@ class OptionRecord:
     currency: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OptionGroupRecord:
     id: UUID
     item_id: UUID
@@ -55,7 +58,7 @@ class OptionGroupRecord:
     options: tuple[OptionRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ItemRecord:
     """``is_available`` is the staff's switch."""
 
@@ -74,7 +77,7 @@ class ItemRecord:
         return all(sku.stock == 0 for sku in self.skus)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CategoryRecord:
     id: UUID
     store_id: UUID
@@ -113,60 +116,103 @@ class NewItem:
     option_groups: Sequence[NewOptionGroup] = ()
 
 
-# Variants and options come as JSON of their item, so that a whole menu is one statement with one row per item.
-_ITEM_COLUMNS: Final = """
-    i.id, i.store_id, i.category_id, i.name, i.description, i.available, t.currency,
-    (SELECT json_agg(json_build_array(s.id, s.name, s.price, s.total - s.held - s.sold) ORDER BY s.position, s.id)
-     FROM sku s WHERE s.item_id = i.id) AS skus,
-    (SELECT json_agg(json_build_array(g.id, g.name, g.min_selected, g.max_selected,
-            (SELECT json_agg(json_build_array(o.id, o.name, o.price_delta) ORDER BY o.position, o.id)
-             FROM option o WHERE o.group_id = g.id)) ORDER BY g.position, g.id)
-     FROM option_group g WHERE g.item_id = i.id) AS groups"""
+_SKUS: Final = Shape(
+    SkuRecord,
+    "s",
+    always=("id", "stock"),
+    sql={"stock": "s.total - s.held - s.sold", "currency": "t.currency"},
+)
+_OPTIONS: Final = Shape(OptionRecord, "o", sql={"currency": "t.currency"})
+_CATEGORIES: Final = Shape(CategoryRecord, "c", always=("id", "store_id"), blank={"items": ()})
 
 
-async def menus_of_stores(runtime: Runtime, store_ids: Sequence[UUID]) -> dict[UUID, list[CategoryRecord]]:
+def _option_groups(columns: Columns) -> Chosen[OptionGroupRecord]:
+    return _groups_of(columns.of(OptionGroupRecord), columns.of(OptionRecord))
+
+
+@lru_cache(maxsize=256)
+def _groups_of(of_group: Wanted, of_option: Wanted) -> Chosen[OptionGroupRecord]:
+    option = _OPTIONS.choose(of_option)
+    options = f"SELECT ROW({option.sql}) FROM option o WHERE o.group_id = g.id ORDER BY o.position, o.id"
+    shape = Shape(
+        OptionGroupRecord,
+        "g",
+        sql={"options": f"ARRAY({options})"},
+        read={"options": lambda rows: tuple(map(option.record, rows))},
+    )
+    return shape.choose(of_group)
+
+
+def _items(columns: Columns) -> Chosen[ItemRecord]:
+    """Items with their variants and options as arrays of rows, so that a whole menu is one statement."""
+    return _items_of(columns.of(ItemRecord), columns.of(SkuRecord), _option_groups(columns))
+
+
+@lru_cache(maxsize=256)
+def _items_of(of_item: Wanted, of_sku: Wanted, group: Chosen[OptionGroupRecord]) -> Chosen[ItemRecord]:
+    sku = _SKUS.choose(of_sku)
+    skus = f"SELECT ROW({sku.sql}) FROM sku s WHERE s.item_id = i.id ORDER BY s.position, s.id"
+    groups = f"SELECT ROW({group.sql}) FROM option_group g WHERE g.item_id = i.id ORDER BY g.position, g.id"
+    shape = Shape(
+        ItemRecord,
+        "i",
+        sql={"is_available": "i.available", "skus": f"ARRAY({skus})", "option_groups": f"ARRAY({groups})"},
+        read={
+            "skus": lambda rows: tuple(map(sku.record, rows)),
+            "option_groups": lambda rows: tuple(map(group.record, rows)),
+        },
+        derived={"is_sold_out": ("skus",)},
+    )
+    return shape.choose(of_item)
+
+
+async def menus_of_stores(
+    runtime: Runtime, store_ids: Sequence[UUID], columns: Columns = ALL
+) -> dict[UUID, list[CategoryRecord]]:
     """The whole menu of each store, in its order. One statement."""
     found: dict[UUID, list[CategoryRecord]] = {store_id: [] for store_id in store_ids}
-    for category in await _categories(runtime, "c.store_id = ANY($1::uuid[])", store_ids):
+    for category in await _categories(runtime, "c.store_id = ANY($1::uuid[])", store_ids, columns):
         found[category.store_id].append(category)
     return found
 
 
-async def categories_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, CategoryRecord]:
+async def categories_by_ids(
+    runtime: Runtime, ids: Sequence[UUID], columns: Columns = ALL
+) -> dict[UUID, CategoryRecord]:
     """With their items. One statement."""
-    return {c.id: c for c in await _categories(runtime, "c.id = ANY($1::uuid[])", ids)}
+    return {c.id: c for c in await _categories(runtime, "c.id = ANY($1::uuid[])", ids, columns)}
 
 
-async def items_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, ItemRecord]:
+async def items_by_ids(runtime: Runtime, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, ItemRecord]:
     """With their SKUs and options. One statement."""
-    return {i.id: i for i in await _items(runtime, "i.id = ANY($1::uuid[])", ids)}
+    chosen = _items(columns)
+    return await _by_ids(runtime, chosen, "item i JOIN store t ON t.id = i.store_id WHERE i.id", ids)
 
 
-async def skus_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, SkuRecord]:
-    rows = await runtime.database.fetch(
-        """SELECT s.id, s.item_id, s.name, s.price, t.currency, s.total - s.held - s.sold AS stock
-           FROM sku s JOIN item i ON i.id = s.item_id JOIN store t ON t.id = i.store_id
-           WHERE s.id = ANY($1::uuid[])""",
-        list(ids),
-    )
-    return {row["id"]: SkuRecord(**row) for row in rows}
+async def skus_by_ids(runtime: Runtime, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, SkuRecord]:
+    chosen = _SKUS.choose(columns.of(SkuRecord))
+    source = "sku s JOIN item i ON i.id = s.item_id JOIN store t ON t.id = i.store_id WHERE s.id"
+    return await _by_ids(runtime, chosen, source, ids)
 
 
-async def option_groups_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, OptionGroupRecord]:
+async def option_groups_by_ids(
+    runtime: Runtime, ids: Sequence[UUID], columns: Columns = ALL
+) -> dict[UUID, OptionGroupRecord]:
     """With their options. One statement."""
-    items = await _items(runtime, "i.id IN (SELECT item_id FROM option_group WHERE id = ANY($1::uuid[]))", ids)
-    wanted = set(ids)
-    return {group.id: group for item in items for group in item.option_groups if group.id in wanted}
+    source = "option_group g JOIN item i ON i.id = g.item_id JOIN store t ON t.id = i.store_id WHERE g.id"
+    return await _by_ids(runtime, _option_groups(columns), source, ids)
 
 
-async def options_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, OptionRecord]:
-    rows = await runtime.database.fetch(
-        """SELECT o.id, o.name, o.price_delta, t.currency
-           FROM option o JOIN option_group g ON g.id = o.group_id
-           JOIN item i ON i.id = g.item_id JOIN store t ON t.id = i.store_id WHERE o.id = ANY($1::uuid[])""",
-        list(ids),
-    )
-    return {row["id"]: OptionRecord(**row) for row in rows}
+async def options_by_ids(runtime: Runtime, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, OptionRecord]:
+    chosen = _OPTIONS.choose(columns.of(OptionRecord))
+    source = """option o JOIN option_group g ON g.id = o.group_id
+        JOIN item i ON i.id = g.item_id JOIN store t ON t.id = i.store_id WHERE o.id"""
+    return await _by_ids(runtime, chosen, source, ids)
+
+
+async def _by_ids(runtime: Runtime, chosen: Chosen[R], source: str, ids: Sequence[UUID]) -> dict[UUID, R]:
+    rows = await runtime.database.fetch(f"SELECT {chosen.sql} FROM {source} = ANY($1::uuid[])", list(ids))
+    return {row["id"]: chosen.record(row) for row in rows}
 
 
 async def create_category(runtime: Runtime, principal: Principal, store_id: UUID, name: str) -> CategoryRecord:
@@ -385,54 +431,23 @@ async def _insert_item(unit: Unit, item: ItemRecord, position: int) -> None:
     )
 
 
-async def _categories(runtime: Runtime, condition: str, keys: Sequence[UUID]) -> list[CategoryRecord]:
+async def _categories(runtime: Runtime, condition: str, keys: Sequence[UUID], columns: Columns) -> list[CategoryRecord]:
+    wanted = columns.of(CategoryRecord)
+    head = _CATEGORIES.choose(wanted)
+    if wanted is not None and "items" not in wanted:
+        sql = f"SELECT {head.sql} FROM category c WHERE {condition} ORDER BY c.position, c.id"
+        return list(map(head.record, await runtime.database.fetch(sql, list(keys))))
+    item, split = _items(columns), len(head.names)
     rows = await runtime.database.fetch(
-        f"""SELECT c.id AS of_category, c.store_id AS of_store, c.name AS category_name, {_ITEM_COLUMNS}
+        f"""SELECT {head.sql}, {item.sql}
             FROM category c JOIN store t ON t.id = c.store_id LEFT JOIN item i ON i.category_id = c.id
             WHERE {condition} ORDER BY c.position, c.id, i.position, i.id""",
         list(keys),
     )
-    heads: dict[UUID, Record] = {}
-    items: dict[UUID, list[ItemRecord]] = {}
-    for row in rows:
-        heads.setdefault(row["of_category"], row)
-        of_category = items.setdefault(row["of_category"], [])
-        if row["id"] is not None:
-            of_category.append(_item_of(row))
-    return [
-        CategoryRecord(key, head["of_store"], head["category_name"], tuple(items[key])) for key, head in heads.items()
-    ]
-
-
-async def _items(runtime: Runtime, condition: str, keys: Sequence[UUID]) -> list[ItemRecord]:
-    rows = await runtime.database.fetch(
-        f"SELECT {_ITEM_COLUMNS} FROM item i JOIN store t ON t.id = i.store_id WHERE {condition}", list(keys)
-    )
-    return [_item_of(row) for row in rows]
-
-
-def _item_of(row: Record) -> ItemRecord:
-    key: UUID = row["id"]
-    currency: str = row["currency"]
-    skus: list[tuple[str, str, int, int | None]] = orjson.loads(row["skus"] or "[]")
-    groups: list[tuple[str, str, int, int, list[tuple[str, str, int]] | None]] = orjson.loads(row["groups"] or "[]")
-    return ItemRecord(
-        key,
-        row["store_id"],
-        row["category_id"],
-        row["name"],
-        row["description"],
-        row["available"],
-        tuple(SkuRecord(UUID(i), key, name, price, currency, stock) for i, name, price, stock in skus),
-        tuple(
-            OptionGroupRecord(
-                UUID(i),
-                key,
-                name,
-                low,
-                high,
-                tuple(OptionRecord(UUID(o), label, delta, currency) for o, label, delta in options or []),
-            )
-            for i, name, low, high, options in groups
-        ),
-    )
+    found: list[CategoryRecord] = []
+    for _, of_category in groupby(rows, itemgetter(0)):
+        part = list(of_category)
+        category = head.record(part[0][:split])
+        category.items = tuple(item.record(row[split:]) for row in part if row[split] is not None)
+        found.append(category)
+    return found

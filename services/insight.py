@@ -16,6 +16,7 @@ from auth.principals import Principal
 from core.money import Money
 from models.ordering import OrderState
 from services import delivery, merchants, presence
+from services.columns import ALL, Columns
 from services.delivery.reading import RiderRecord
 from services.errors import NotFound
 from services.merchants import StoreRecord
@@ -131,10 +132,10 @@ async def overview(runtime: Runtime, principal: Principal, city_id: UUID) -> Cit
     )
 
 
-async def stores(runtime: Runtime, principal: Principal, city_id: UUID) -> list[StoreRecord]:
+async def stores(runtime: Runtime, principal: Principal, city_id: UUID, columns: Columns = ALL) -> list[StoreRecord]:
     """The stores on the city's map, for its admins. Raises NotFound."""
     require_admin(principal, city_id)
-    return await merchants.stores_of_city(runtime, city_id, MAX_STORES)
+    return (await merchants.stores_of_cities(runtime, [city_id], MAX_STORES, None, columns))[city_id]
 
 
 async def riders(runtime: Runtime, principal: Principal, city_id: UUID) -> list[RiderRecord]:
@@ -144,7 +145,9 @@ async def riders(runtime: Runtime, principal: Principal, city_id: UUID) -> list[
     return [rider for rider in online if rider.location is not None]
 
 
-async def deliveries(runtime: Runtime, principal: Principal, city_id: UUID) -> list[DeliveryRecord]:
+async def deliveries(
+    runtime: Runtime, principal: Principal, city_id: UUID, columns: Columns = ALL
+) -> list[DeliveryRecord]:
     """The deliveries waiting or under way, for the city's admins. Raises NotFound."""
     require_admin(principal, city_id)
-    return await delivery.live_of_city(runtime, city_id)
+    return await delivery.live_of_city(runtime, city_id, columns)

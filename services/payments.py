@@ -6,7 +6,9 @@ that no longer wants it is refunded by itself, whatever the order of pay, cancel
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
 from auth.principals import Principal
@@ -16,6 +18,7 @@ from core.money import Money
 from models.ordering import OrderAction, OrderState
 from models.payments import Payment, PaymentState, RefundState
 from services import idempotency, inventory, ledger
+from services.columns import ALL, Columns, Shape, by_value
 from services.errors import InvalidInput, PaymentFailed, RefundExceedsCaptured
 from services.ordering import changes
 from services.ordering.machine import CLOSED, Actor, require
@@ -30,6 +33,34 @@ CHANNELS = frozenset({"sandbox"})
 PAID_STATES = (
     PaymentState.CAPTURED, PaymentState.REFUNDING, PaymentState.PARTIALLY_REFUNDED, PaymentState.REFUNDED
 )  # fmt: skip
+
+
+@dataclass(slots=True)
+class PaymentRecord:
+    """What is shown of one row of ``payment``."""
+
+    id: UUID
+    order_id: UUID
+    state: PaymentState
+    channel: str
+    pay_url: str | None
+    currency: str
+    amount: int
+    refunded: int
+
+
+_PAYMENTS: Final = Shape(PaymentRecord, "p", always=("id", "order_id"), read={"state": by_value(PaymentState)})
+
+
+async def of_orders(runtime: Runtime, order_ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, PaymentRecord]:
+    """The payment that counts for each order that has one: the first captured, else the latest."""
+    chosen = _PAYMENTS.choose(columns.of(PaymentRecord))
+    rows = await runtime.database.fetch(
+        f"""SELECT DISTINCT ON (p.order_id) {chosen.sql} FROM payment p WHERE p.order_id = ANY($1::uuid[])
+            ORDER BY p.order_id, CASE WHEN p.captured_at IS NOT NULL THEN p.id END, p.id DESC""",
+        list(order_ids),
+    )
+    return {payment.order_id: payment for payment in map(chosen.record, rows)}
 
 
 async def pay(runtime: Runtime, principal: Principal, order_id: UUID, channel: str, key: str) -> Payment:

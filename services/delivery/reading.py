@@ -11,9 +11,10 @@ from uuid import UUID
 from auth.principals import Principal
 from core.geo import Point
 from models.delivery import LIVE_WITH_RIDER, DeliveryState
+from services.columns import ALL, Columns
 from services.delivery.fixes import Position
 from services.errors import NotFound
-from services.ordering.records import ORDER_SELECT, DeliveryRecord, OrderRecord, order_from_row
+from services.ordering.records import DeliveryRecord, deliveries
 from services.runtime import Runtime
 from subscriptions.feeds import RIDER_TASKS
 
@@ -128,42 +129,60 @@ async def riders_of_city(
     return await located(runtime, rows)
 
 
-async def orders_of_deliveries(runtime: Runtime, delivery_ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
-    """Orders with their deliveries, by delivery key."""
-    rows = await runtime.database.fetch(f"{ORDER_SELECT} WHERE d.id = ANY($1::uuid[])", list(delivery_ids))
-    return {row["d_id"]: order_from_row(row) for row in rows}
+async def by_ids(runtime: Runtime, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, DeliveryRecord]:
+    """Deliveries by key, without any check of who asks."""
+    select = deliveries(columns)
+    rows = await runtime.database.fetch(f"{select.sql} WHERE d.id = ANY($1::uuid[])", list(ids))
+    return {delivery.id: delivery for delivery in map(select.record, rows)}
 
 
-async def live_of_city(runtime: Runtime, city_id: UUID) -> list[DeliveryRecord]:
+async def live_of_city(runtime: Runtime, city_id: UUID, columns: Columns = ALL) -> list[DeliveryRecord]:
     """Deliveries of the city that are waiting for a rider or under way."""
+    select = deliveries(columns)
     rows = await runtime.database.fetch(
-        f"""{ORDER_SELECT} WHERE d.city_id = $1
+        f"""{select.sql} WHERE d.city_id = $1
             AND d.state IN ('SEARCHING', 'OFFERED', 'ASSIGNED', 'AT_STORE', 'PICKED_UP') ORDER BY d.id""",
         city_id,
     )
-    return [order.delivery for row in rows if (order := order_from_row(row)).delivery is not None]
+    return list(map(select.record, rows))
 
 
 async def tasks(runtime: Runtime, rider_id: UUID) -> tuple[int, list[DeliveryRecord]]:
     """What the rider is offered or carries out, with the offset of the rider's feed at the same instant."""
+    select = deliveries()
     rows = await runtime.database.fetch(
-        f"""SELECT coalesce((SELECT top FROM feed_head WHERE feed = $2), 0) AS top, t.*
+        f"""SELECT t.*, coalesce((SELECT top FROM feed_head WHERE feed = $2), 0) AS top
             FROM (SELECT 1) AS one LEFT JOIN (
-                {ORDER_SELECT} WHERE d.rider_id = $1 AND d.state = ANY($3::text[])
+                {select.sql} WHERE d.rider_id = $1 AND d.state = ANY($3::text[])
             ) AS t ON true ORDER BY t.d_id""",
         rider_id,
         RIDER_TASKS.of(rider_id),
         list(TASK_STATES),
     )
-    found = [order_from_row(row).delivery for row in rows if row["id"] is not None]
-    return rows[0]["top"], [delivery for delivery in found if delivery is not None]
+    return rows[0]["top"], [select.record(row) for row in rows if row["d_id"] is not None]
 
 
-async def open_deliveries(runtime: Runtime, principal: Principal, limit: int) -> list[DeliveryRecord]:
+async def tasks_now(runtime: Runtime, principal: Principal, columns: Columns = ALL) -> list[DeliveryRecord]:
+    """What the rider is offered or carries out. Raises NotFound for a principal who is no rider."""
+    if principal.rider_id is None:
+        raise NotFound(resource="Rider")
+    select = deliveries(columns)
+    rows = await runtime.database.fetch(
+        f"{select.sql} WHERE d.rider_id = $1 AND d.state = ANY($2::text[]) ORDER BY d.id",
+        principal.rider_id,
+        list(TASK_STATES),
+    )
+    return list(map(select.record, rows))
+
+
+async def open_deliveries(
+    runtime: Runtime, principal: Principal, limit: int, columns: Columns = ALL
+) -> list[DeliveryRecord]:
     """Deliveries without a rider in the rider's city, the nearest store first."""
     rider = await rider_of(runtime, principal)
+    select = deliveries(columns)
     rows = await runtime.database.fetch(
-        f"""{ORDER_SELECT} WHERE d.city_id = $1 AND d.state = 'SEARCHING'
+        f"""{select.sql} WHERE d.city_id = $1 AND d.state = 'SEARCHING'
             ORDER BY earth_distance(ll_to_earth(d.pickup_latitude, d.pickup_longitude), ll_to_earth($2, $3)), d.id
             LIMIT $4""",
         rider.city_id,
@@ -171,4 +190,4 @@ async def open_deliveries(runtime: Runtime, principal: Principal, limit: int) ->
         rider.longitude or 0.0,
         limit,
     )
-    return [order.delivery for row in rows if (order := order_from_row(row)).delivery is not None]
+    return list(map(select.record, rows))

@@ -20,14 +20,13 @@ from services.errors import InvalidInput, NotFound
 from services.merchants.checks import amount, place, text, within
 from services.merchants.hours import OpeningHours, check_hours, to_json
 from services.merchants.records import (
-    STORE_COLUMNS,
+    STORES,
     CityRecord,
     MerchantRecord,
     StoreRecord,
     cities_by_ids,
     get_store,
     merchants_by_ids,
-    store_of,
     tags_by_ids,
 )
 from services.runtime import Runtime
@@ -140,13 +139,14 @@ async def set_store_status(runtime: Runtime, principal: Principal, store_id: UUI
     """Open, pause or close the store by hand; any of its staff may. Raises NotFound."""
     if not principal.works_at(store_id):
         raise NotFound(resource="Store")
+    whole = STORES.choose()
     async with transaction(runtime) as unit:
         row = await unit.sql.fetchrow(
-            f"UPDATE store s SET status = $2 WHERE s.id = $1 RETURNING {STORE_COLUMNS}", store_id, status.value
+            f"UPDATE store s SET status = $2 WHERE s.id = $1 RETURNING {whole.sql}", store_id, status.value
         )
         if row is None:
             raise NotFound(resource="Store")
-        store = store_of(row)
+        store = whole.record(row)
         unit.signal(feeds.CITY.of(store.city_id))
     return store
 

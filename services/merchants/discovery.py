@@ -17,9 +17,10 @@ from uuid import UUID
 from core.geo import EARTH_RADIUS_M, Point, is_on_earth, to_gcj02
 from core.textsearch import query as search_query
 from models.merchants import StoreStatus
+from services.columns import ALL, Columns
 from services.errors import InvalidInput
 from services.merchants.hours import open_now_sql
-from services.merchants.records import STORE_COLUMNS, StoreRecord, store_of
+from services.merchants.records import STORES, StoreRecord
 from services.runtime import Runtime
 
 MAX_RADIUS_M: Final = 50_000
@@ -77,8 +78,10 @@ def _distance(chord: float) -> float:
     return 2 * EARTH_RADIUS_M * math.asin(min(1.0, chord / (2 * _EXTENSION_RADIUS_M)))
 
 
-def statement(wanted: Discovery, at: object, limit: int, after: tuple[float, UUID] | None) -> tuple[str, list[object]]:
-    """The SQL of one page and its arguments."""
+def statement(
+    wanted: Discovery, at: object, limit: int, after: tuple[float, UUID] | None, shown: str = STORES.choose().sql
+) -> tuple[str, list[object]]:
+    """The SQL of one page and its arguments; a row is what is ``shown`` of a store and its distance."""
     here = to_gcj02(wanted.near)
     # The box is a little larger than the circle, because the extension's Earth is larger than ours.
     args: list[object] = [here.latitude, here.longitude, wanted.radius_m * 1.002, _chord(wanted.radius_m), limit]
@@ -92,7 +95,7 @@ def statement(wanted: Discovery, at: object, limit: int, after: tuple[float, UUI
         return f"${len(args)}"
 
     def page(*more: str) -> str:
-        return f"""SELECT {STORE_COLUMNS}, {chord} AS chord FROM store s
+        return f"""SELECT {shown}, {chord} AS chord FROM store s
             WHERE {" AND ".join([*more, *conditions])} ORDER BY chord, s.id LIMIT $5"""
 
     if after is not None:
@@ -127,7 +130,9 @@ def statement(wanted: Discovery, at: object, limit: int, after: tuple[float, UUI
     return sql, args
 
 
-async def stores_near(runtime: Runtime, wanted: Discovery, limit: int, after: str | None = None) -> list[Nearby]:
+async def stores_near(
+    runtime: Runtime, wanted: Discovery, limit: int, after: str | None = None, columns: Columns = ALL
+) -> list[Nearby]:
     """Up to ``limit`` stores within the radius, nearest first, after the cursor ``after``.
 
     Raises InvalidInput for a place off the Earth, a radius outside 1–50,000 m, an overlong search, a bad cursor.
@@ -139,6 +144,12 @@ async def stores_near(runtime: Runtime, wanted: Discovery, limit: int, after: st
     if wanted.search is not None and len(wanted.search) > MAX_SEARCH:
         raise InvalidInput(field="search", reason=f"must be at most {MAX_SEARCH} characters")
     position = _position(after) if after is not None else None
-    sql, args = statement(wanted, runtime.clock.now(), limit, position)
+    chosen = STORES.choose(columns.of(StoreRecord))
+    sql, args = statement(wanted, runtime.clock.now(), limit, position, chosen.sql)
     rows = await runtime.database.fetch(sql, *args)
-    return [Nearby(store_of(row, _distance(row["chord"])), row["chord"]) for row in rows]
+    found: list[Nearby] = []
+    for row in rows:
+        store, chord = chosen.record(row[:-1]), row[-1]
+        store.distance_m = _distance(chord)
+        found.append(Nearby(store, chord))
+    return found

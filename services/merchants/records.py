@@ -7,23 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import orjson
 
 from auth.principals import Principal
 from core.geo import Point
-from models.database import Connection, Database, Record
+from models.database import Connection, Database
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode
+from services.columns import ALL, Columns, Shape, by_value
 from services.errors import NotFound
 from services.merchants.hours import OpeningHours, from_json
 from services.runtime import Runtime
 from services.unit import Unit
 
+R = TypeVar("R")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class CityRecord:
     id: UUID
     slug: str
@@ -38,7 +41,7 @@ class CityRecord:
         return Point(self.latitude, self.longitude)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MerchantRecord:
     id: UUID
     city_id: UUID
@@ -46,14 +49,14 @@ class MerchantRecord:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TagRecord:
     id: UUID
     slug: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TableRecord:
     id: UUID
     store_id: UUID
@@ -61,7 +64,7 @@ class TableRecord:
     seats: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreRecord:
     """One store. Coordinates are GCJ-02, money is in minor units of ``currency``.
 
@@ -104,37 +107,36 @@ class StoreRecord:
         return [mode for mode in FulfilmentMode if mode in self.services]
 
 
-STORE_COLUMNS: Final = """s.id, s.merchant_id, s.city_id, s.name, s.address, s.phone, s.latitude, s.longitude,
-    s.timezone, s.currency, s.status, s.hours, s.services, s.tag_ids, s.delivery_radius_m, s.delivery_area,
-    s.minimum_order, s.delivery_fee, s.prep_minutes, s.queue_open"""
+def _modes(json: str) -> frozenset[FulfilmentMode]:
+    return frozenset(map(FulfilmentMode, orjson.loads(json)))
 
 
-def store_of(row: Record, distance_m: float | None = None) -> StoreRecord:
-    """The record of a row of ``STORE_COLUMNS``."""
-    area: list[list[float]] | None = orjson.loads(row["delivery_area"]) if row["delivery_area"] else None
-    return StoreRecord(
-        id=row["id"],
-        merchant_id=row["merchant_id"],
-        city_id=row["city_id"],
-        name=row["name"],
-        address=row["address"],
-        phone=row["phone"],
-        latitude=row["latitude"],
-        longitude=row["longitude"],
-        timezone=row["timezone"],
-        currency=row["currency"],
-        status=StoreStatus(row["status"]),
-        hours=from_json(orjson.loads(row["hours"])),
-        services=frozenset(FulfilmentMode(mode) for mode in orjson.loads(row["services"])),
-        tag_ids=tuple(UUID(tag) for tag in orjson.loads(row["tag_ids"])),
-        delivery_radius_m=row["delivery_radius_m"],
-        delivery_area=tuple(Point(lat, lng) for lat, lng in area) if area else None,
-        minimum_order=row["minimum_order"],
-        delivery_fee=row["delivery_fee"],
-        prep_minutes=row["prep_minutes"],
-        queue_open=row["queue_open"],
-        distance_m=distance_m,
-    )
+def _tags(json: str) -> tuple[UUID, ...]:
+    return tuple(map(UUID, orjson.loads(json)))
+
+
+def _area(json: str) -> tuple[Point, ...] | None:
+    corners: list[list[float]] | None = orjson.loads(json)
+    return tuple(Point(latitude, longitude) for latitude, longitude in corners) if corners else None
+
+
+STORES: Final = Shape(
+    StoreRecord,
+    "s",
+    read={
+        "status": by_value(StoreStatus),
+        "hours": lambda json: from_json(orjson.loads(json)),
+        "services": _modes,
+        "tag_ids": _tags,
+        "delivery_area": _area,
+    },
+    derived={"location": ("latitude", "longitude"), "distance_metres": (), "offered": ("services",)},
+    blank={"distance_m": None},
+)
+_CITIES: Final = Shape(CityRecord, "c", derived={"center": ("latitude", "longitude")})
+_MERCHANTS: Final = Shape(MerchantRecord, "m")
+_TAGS: Final = Shape(TagRecord, "t")
+_TABLES: Final = Shape(TableRecord, "t", always=("id", "store_id"))
 
 
 def sql(source: Runtime | Unit) -> Connection | Database:
@@ -142,99 +144,111 @@ def sql(source: Runtime | Unit) -> Connection | Database:
     return source.sql if isinstance(source, Unit) else source.database
 
 
-async def stores_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, StoreRecord]:
+async def stores_by_ids(source: Runtime | Unit, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, StoreRecord]:
     """The stores among ``ids`` that exist, by id."""
-    rows = await sql(source).fetch(f"SELECT {STORE_COLUMNS} FROM store s WHERE s.id = ANY($1::uuid[])", list(ids))
-    return {row["id"]: store_of(row) for row in rows}
+    return await _by_ids(source, STORES, "store s", ids, columns)
 
 
 async def get_store(source: Runtime | Unit, store_id: UUID) -> StoreRecord:
     """Raises NotFound."""
-    row = await sql(source).fetchrow(f"SELECT {STORE_COLUMNS} FROM store s WHERE s.id = $1", store_id)
-    if row is None:
+    found = await stores_by_ids(source, [store_id])
+    if store_id not in found:
         raise NotFound(resource="Store")
-    return store_of(row)
+    return found[store_id]
 
 
-async def my_stores(runtime: Runtime, principal: Principal) -> list[StoreRecord]:
+async def my_stores(runtime: Runtime, principal: Principal, columns: Columns = ALL) -> list[StoreRecord]:
     """The stores the principal is staff of, oldest first."""
-    stores = await stores_by_ids(runtime, principal.store_ids)
+    stores = await stores_by_ids(runtime, principal.store_ids, columns)
     return sorted(stores.values(), key=lambda store: store.id)
 
 
-async def stores_of_merchant(
-    runtime: Runtime, merchant_id: UUID, limit: int, after: UUID | None = None
-) -> list[StoreRecord]:
-    """Up to ``limit`` stores in the order of their ids, after ``after``."""
+async def stores_of_merchants(
+    runtime: Runtime, merchant_ids: Sequence[UUID], limit: int, after: UUID | None = None, columns: Columns = ALL
+) -> dict[UUID, list[StoreRecord]]:
+    """Of each merchant up to ``limit`` stores in the order of their ids, after ``after``."""
+    return await _stores_of(runtime, "merchant_id", merchant_ids, limit, after, columns)
+
+
+async def stores_of_cities(
+    runtime: Runtime, city_ids: Sequence[UUID], limit: int, after: UUID | None = None, columns: Columns = ALL
+) -> dict[UUID, list[StoreRecord]]:
+    """Of each city up to ``limit`` stores in the order of their ids, after ``after``."""
+    return await _stores_of(runtime, "city_id", city_ids, limit, after, columns)
+
+
+async def _stores_of(
+    runtime: Runtime, owner: str, keys: Sequence[UUID], limit: int, after: UUID | None, columns: Columns
+) -> dict[UUID, list[StoreRecord]]:
+    chosen = STORES.choose(columns.of(StoreRecord))
     rows = await runtime.database.fetch(
-        f"""SELECT {STORE_COLUMNS} FROM store s WHERE s.merchant_id = $1 AND ($2::uuid IS NULL OR s.id > $2)
-            ORDER BY s.id LIMIT $3""",
-        merchant_id,
+        f"""SELECT s.*, k.id FROM unnest($1::uuid[]) AS k (id) CROSS JOIN LATERAL (
+                SELECT {chosen.sql} FROM store s WHERE s.{owner} = k.id AND ($2::uuid IS NULL OR s.id > $2)
+                ORDER BY s.id LIMIT $3
+            ) s ORDER BY k.id, s.id""",
+        list(keys),
         after,
         limit,
     )
-    return [store_of(row) for row in rows]
+    found: dict[UUID, list[StoreRecord]] = {key: [] for key in keys}
+    for row in rows:
+        found[row[-1]].append(chosen.record(row[:-1]))
+    return found
 
 
-async def stores_of_city(runtime: Runtime, city_id: UUID, limit: int, after: UUID | None = None) -> list[StoreRecord]:
-    """Up to ``limit`` stores in the order of their ids, after ``after``."""
-    rows = await runtime.database.fetch(
-        f"""SELECT {STORE_COLUMNS} FROM store s WHERE s.city_id = $1 AND ($2::uuid IS NULL OR s.id > $2)
-            ORDER BY s.id LIMIT $3""",
-        city_id,
-        after,
-        limit,
+async def _by_ids(
+    source: Runtime | Unit, shape: Shape[R], table: str, ids: Sequence[UUID], columns: Columns
+) -> dict[UUID, R]:
+    chosen = shape.choose(columns.of(shape.record))
+    rows = await sql(source).fetch(
+        f"SELECT {chosen.sql} FROM {table} WHERE {shape.alias}.id = ANY($1::uuid[])", list(ids)
     )
-    return [store_of(row) for row in rows]
+    return {row["id"]: chosen.record(row) for row in rows}
 
 
-_CITY_COLUMNS: Final = "id, slug, name, latitude, longitude, timezone, currency"
-
-
-async def cities(runtime: Runtime) -> list[CityRecord]:
+async def cities(runtime: Runtime, columns: Columns = ALL) -> list[CityRecord]:
     """All cities by name."""
-    rows = await runtime.database.fetch(f"SELECT {_CITY_COLUMNS} FROM city ORDER BY name, id")
-    return [CityRecord(**row) for row in rows]
+    chosen = _CITIES.choose(columns.of(CityRecord))
+    rows = await runtime.database.fetch(f"SELECT {chosen.sql} FROM city c ORDER BY c.name, c.id")
+    return list(map(chosen.record, rows))
 
 
-async def cities_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, CityRecord]:
-    rows = await sql(source).fetch(f"SELECT {_CITY_COLUMNS} FROM city WHERE id = ANY($1::uuid[])", list(ids))
-    return {row["id"]: CityRecord(**row) for row in rows}
+async def cities_by_ids(source: Runtime | Unit, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, CityRecord]:
+    return await _by_ids(source, _CITIES, "city c", ids, columns)
 
 
-async def merchants_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, MerchantRecord]:
-    rows = await sql(source).fetch(
-        "SELECT id, city_id, owner_id, name FROM merchant WHERE id = ANY($1::uuid[])", list(ids)
-    )
-    return {row["id"]: MerchantRecord(**row) for row in rows}
+async def merchants_by_ids(
+    source: Runtime | Unit, ids: Sequence[UUID], columns: Columns = ALL
+) -> dict[UUID, MerchantRecord]:
+    return await _by_ids(source, _MERCHANTS, "merchant m", ids, columns)
 
 
-async def tags(runtime: Runtime) -> list[TagRecord]:
+async def tags(runtime: Runtime, columns: Columns = ALL) -> list[TagRecord]:
     """All discovery categories by slug."""
-    rows = await runtime.database.fetch("SELECT id, slug, name FROM store_tag ORDER BY slug")
-    return [TagRecord(**row) for row in rows]
+    chosen = _TAGS.choose(columns.of(TagRecord))
+    rows = await runtime.database.fetch(f"SELECT {chosen.sql} FROM store_tag t ORDER BY t.slug")
+    return list(map(chosen.record, rows))
 
 
-async def tags_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, TagRecord]:
-    rows = await sql(source).fetch("SELECT id, slug, name FROM store_tag WHERE id = ANY($1::uuid[])", list(ids))
-    return {row["id"]: TagRecord(**row) for row in rows}
+async def tags_by_ids(source: Runtime | Unit, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, TagRecord]:
+    return await _by_ids(source, _TAGS, "store_tag t", ids, columns)
 
 
-async def tables_by_ids(source: Runtime | Unit, ids: Sequence[UUID]) -> dict[UUID, TableRecord]:
-    rows = await sql(source).fetch(
-        "SELECT id, store_id, code, seats FROM dining_table WHERE id = ANY($1::uuid[])", list(ids)
-    )
-    return {row["id"]: TableRecord(**row) for row in rows}
+async def tables_by_ids(source: Runtime | Unit, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, TableRecord]:
+    return await _by_ids(source, _TABLES, "dining_table t", ids, columns)
 
 
-async def tables_of_stores(runtime: Runtime, store_ids: Sequence[UUID]) -> dict[UUID, list[TableRecord]]:
+async def tables_of_stores(
+    runtime: Runtime, store_ids: Sequence[UUID], columns: Columns = ALL
+) -> dict[UUID, list[TableRecord]]:
     """The tables of each store, by code."""
+    chosen = _TABLES.choose(columns.of(TableRecord))
     rows = await runtime.database.fetch(
-        """SELECT id, store_id, code, seats FROM dining_table WHERE store_id = ANY($1::uuid[])
-           ORDER BY length(code), code""",
+        f"""SELECT {chosen.sql} FROM dining_table t WHERE t.store_id = ANY($1::uuid[])
+            ORDER BY length(t.code), t.code""",
         list(store_ids),
     )
     found: dict[UUID, list[TableRecord]] = {store_id: [] for store_id in store_ids}
-    for row in rows:
-        found[row["store_id"]].append(TableRecord(**row))
+    for table in map(chosen.record, rows):
+        found[table.store_id].append(table)
     return found

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import orjson
 
-from auth.principals import Principal
+from auth.principals import Principal, View
 from models.ordering import FulfilmentMode, OrderState
+from services.columns import ALL, Columns, Shape
 from services.errors import NotFound
 from services.ordering.machine import ON_STORE_BOARD, actor_of
 from services.ordering.placing import QuoteRecord, quote_line
-from services.ordering.records import ORDER_SELECT, OrderRecord, order_from_row
+from services.ordering.records import ORDER_SELECT, OrderRecord, Select, order_from_row, orders
 from services.runtime import Runtime
 from subscriptions.feeds import ORDER, STORE_ORDERS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LineRecord:
     """One line of an order; prices in minor units of ``currency``."""
 
@@ -46,20 +48,34 @@ class OrderEvent:
     state: OrderState
 
 
-async def get(runtime: Runtime, principal: Principal, order_id: UUID) -> OrderRecord:
+_LINES: Final = Shape(
+    LineRecord, "l", always=("id", "order_id"), read={"options": orjson.loads}, blank={"currency": ""}
+)
+
+
+def _for_parties(principal: Principal, columns: Columns) -> Select[OrderRecord]:
+    """With what :func:`actor_of` looks at."""
+    delivery = ("delivery",) if principal.view is View.RIDER else ()
+    return orders(columns, "consumer_id", "store_id", "city_id", "paid_at", *delivery)
+
+
+async def get(runtime: Runtime, principal: Principal, order_id: UUID, columns: Columns = ALL) -> OrderRecord:
     """The order for one of its parties. Raises NotFound."""
-    row = await runtime.database.fetchrow(f"{ORDER_SELECT} WHERE o.id = $1", order_id)
-    order = None if row is None else order_from_row(row)
+    select = _for_parties(principal, columns)
+    row = await runtime.database.fetchrow(f"{select.sql} WHERE o.id = $1", order_id)
+    order = None if row is None else select.record(row)
     if order is None or actor_of(order, principal) is None:
         raise NotFound(resource="Order")
     return order
 
 
-async def visible(runtime: Runtime, principal: Principal, ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
+async def visible(
+    runtime: Runtime, principal: Principal, ids: Sequence[UUID], columns: Columns = ALL
+) -> dict[UUID, OrderRecord]:
     """Those of the orders that the principal is a party of, by key."""
-    rows = await runtime.database.fetch(f"{ORDER_SELECT} WHERE o.id = ANY($1::uuid[])", list(ids))
-    orders = [order_from_row(row) for row in rows]
-    return {order.id: order for order in orders if actor_of(order, principal) is not None}
+    select = _for_parties(principal, columns)
+    rows = await runtime.database.fetch(f"{select.sql} WHERE o.id = ANY($1::uuid[])", list(ids))
+    return {order.id: order for order in map(select.record, rows) if actor_of(order, principal) is not None}
 
 
 async def page(
@@ -69,6 +85,7 @@ async def page(
     states: Sequence[OrderState] | None,
     limit: int,
     before: UUID | None,
+    columns: Columns = ALL,
 ) -> list[OrderRecord]:
     """Newest first, at most ``limit``, older than ``before``.
 
@@ -76,33 +93,31 @@ async def page(
     """
     assert scope in ("consumer_id", "store_id", "city_id")
     paid = " AND o.paid_at IS NOT NULL" if scope == "store_id" else ""
+    select = orders(columns)
     rows = await runtime.database.fetch(
-        f"""{ORDER_SELECT} WHERE o.{scope} = $1{paid} AND ($2::text[] IS NULL OR o.state = ANY($2))
+        f"""{select.sql} WHERE o.{scope} = $1{paid} AND ($2::text[] IS NULL OR o.state = ANY($2))
             AND ($3::uuid IS NULL OR o.id < $3) ORDER BY o.id DESC LIMIT $4""",
         key,
         None if states is None else list(states),
         before,
         limit,
     )
-    return [order_from_row(row) for row in rows]
+    return list(map(select.record, rows))
 
 
-async def lines_of(runtime: Runtime, currency: Mapping[UUID, str]) -> dict[UUID, list[LineRecord]]:
+async def lines_of(
+    runtime: Runtime, currency: Mapping[UUID, str], columns: Columns = ALL
+) -> dict[UUID, list[LineRecord]]:
     """The lines of each order of ``currency`` (order → its currency), in their order."""
+    chosen = _LINES.choose(columns.of(LineRecord))
     rows = await runtime.database.fetch(
-        """SELECT id, order_id, sku_id, item_name, sku_name, options, quantity, unit_price, total
-           FROM order_line WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, position""",
+        f"""SELECT {chosen.sql} FROM order_line l WHERE l.order_id = ANY($1::uuid[]) ORDER BY l.order_id, l.position""",
         list(currency),
     )
     lines: dict[UUID, list[LineRecord]] = {order_id: [] for order_id in currency}
-    for row in rows:
-        order_id = row["order_id"]
-        lines[order_id].append(
-            LineRecord(
-                row["id"], order_id, row["sku_id"], row["item_name"], row["sku_name"], orjson.loads(row["options"]),
-                row["quantity"], row["unit_price"], row["total"], currency[order_id],
-            )
-        )  # fmt: skip
+    for line in map(chosen.record, rows):
+        line.currency = currency[line.order_id]
+        lines[line.order_id].append(line)
     return lines
 
 
@@ -135,7 +150,7 @@ async def snapshot(runtime: Runtime, order_id: UUID) -> tuple[int, OrderRecord]:
 async def board(runtime: Runtime, store_id: UUID) -> tuple[int, list[OrderRecord]]:
     """The live orders of a store, oldest first, with the offset of the store's feed at the same instant."""
     rows = await runtime.database.fetch(
-        f"""SELECT coalesce((SELECT top FROM feed_head WHERE feed = $2), 0) AS top, b.*
+        f"""SELECT b.*, coalesce((SELECT top FROM feed_head WHERE feed = $2), 0) AS top
             FROM (SELECT 1) AS one LEFT JOIN (
                 {ORDER_SELECT} WHERE o.store_id = $1 AND o.state = ANY($3::text[])
             ) AS b ON true ORDER BY b.id""",

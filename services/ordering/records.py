@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from models.delivery import LIVE_WITH_RIDER, DeliveryState
 from models.ordering import FulfilmentMode, OrderState
+from services.columns import ALL, Chosen, Columns, Shape, Wanted, by_value
+
+R = TypeVar("R")
 
 
 @dataclass(slots=True)
@@ -86,26 +90,85 @@ class OrderRecord:
 DELIVERY_COLUMNS: Final = tuple(f.name for f in fields(DeliveryRecord) if f.name != "order")
 ORDER_COLUMNS: Final = tuple(f.name for f in fields(OrderRecord) if f.name != "delivery")
 
-ORDER_SELECT: Final = (
-    "SELECT "
-    + ", ".join(f"o.{c}" for c in ORDER_COLUMNS)
-    + ", "
-    + ", ".join(f"d.{c} AS d_{c}" for c in DELIVERY_COLUMNS)
-    + ' FROM "order" o LEFT JOIN delivery d ON d.order_id = o.id'
+_ORDERS: Final = Shape(
+    OrderRecord,
+    "o",
+    read={"state": by_value(OrderState), "mode": by_value(FulfilmentMode)},
+    blank={"delivery": None},
 )
-"""Orders with their deliveries; append WHERE … ORDER BY o.id … [FOR UPDATE OF o]."""
+_DELIVERIES: Final = Shape(
+    DeliveryRecord,
+    "d",
+    always=("id", "state", "rider_id"),
+    sql={c: f"d.{c} AS d_{c}" for c in DELIVERY_COLUMNS},
+    read={"state": by_value(DeliveryState)},
+    blank={"order": None},
+)
 
 
-def order_from_row(row: Any) -> OrderRecord:
-    """From a row of :data:`ORDER_SELECT`."""
-    order = OrderRecord(*[row[c] for c in ORDER_COLUMNS])
-    order.state = OrderState(order.state)
-    order.mode = FulfilmentMode(order.mode)
-    if row["d_id"] is not None:
-        order.delivery = DeliveryRecord(*[row[f"d_{c}"] for c in DELIVERY_COLUMNS])
-        order.delivery.state = DeliveryState(order.delivery.state)
-        order.delivery.order = order
-    return order
+@dataclass(frozen=True, slots=True)
+class Select(Generic[R]):
+    """A SELECT as far as WHERE, of ``o`` (order) and ``d`` (delivery), and how its rows become records."""
+
+    sql: str
+    record: Callable[[Any], R]
+
+
+def orders(columns: Columns = ALL, *also: str) -> Select[OrderRecord]:
+    """Orders with what is wanted and ``also``; with their deliveries, where ``delivery`` is among it."""
+    return _orders(columns.of(OrderRecord), columns.of(DeliveryRecord), also)
+
+
+@lru_cache(maxsize=256)
+def _orders(of_order: Wanted, of_delivery: Wanted, also: tuple[str, ...]) -> Select[OrderRecord]:
+    wanted = None if of_order is None else of_order.union(also)
+    order = _ORDERS.choose(wanted)
+    if wanted is None or "delivery" in wanted:
+        delivery = _DELIVERIES.choose(of_delivery)
+        sql = f'SELECT {order.sql}, {delivery.sql} FROM "order" o LEFT JOIN delivery d ON d.order_id = o.id'
+        return Select(sql, _both(order, delivery))
+    return Select(f'SELECT {order.sql} FROM "order" o', order.record)
+
+
+def _both(order: Chosen[OrderRecord], delivery: Chosen[DeliveryRecord]) -> Callable[[Any], OrderRecord]:
+    middle, end = len(order.names), len(order.names) + len(delivery.names)
+
+    def record(row: Any) -> OrderRecord:
+        found = order.record(row[:middle])
+        rest = row[middle:end]
+        if rest[0] is not None:
+            found.delivery = delivery.record(rest)
+            found.delivery.order = found
+        return found
+
+    return record
+
+
+def deliveries(columns: Columns = ALL) -> Select[DeliveryRecord]:
+    """Deliveries with what is wanted; with their orders, where ``order`` is among it."""
+    return _deliveries(columns.of(OrderRecord), columns.of(DeliveryRecord))
+
+
+@lru_cache(maxsize=256)
+def _deliveries(of_order: Wanted, of_delivery: Wanted) -> Select[DeliveryRecord]:
+    if of_delivery is not None and "order" not in of_delivery:
+        delivery = _DELIVERIES.choose(of_delivery)
+        return Select(f"SELECT {delivery.sql} FROM delivery d", delivery.record)
+    both = _orders(of_order, of_delivery, ("delivery",))
+
+    def record(row: Any) -> DeliveryRecord:
+        found = both.record(row).delivery
+        assert found is not None
+        return found
+
+    return Select(both.sql.replace("LEFT JOIN", "JOIN"), record)
+
+
+ORDER_SELECT: Final = orders().sql
+"""Whole orders with their deliveries; append WHERE … ORDER BY o.id … [FOR UPDATE OF o]."""
+
+order_from_row: Final = orders().record
+"""From a row that begins with the columns of :data:`ORDER_SELECT`."""
 
 
 _Reader = Callable[[str], Any]

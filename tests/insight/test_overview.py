@@ -178,7 +178,7 @@ async def test_stores_open_agrees_with_the_rule_for_one_store(runtime: Runtime) 
     ):  # fmt: skip
         await open_shop(runtime, city_id=city_id, hours=cast(Any, hours), status=status)
     clock = cast(ManualClock, runtime.clock)
-    stores = await merchants.stores_of_city(runtime, city_id, 100)
+    stores = (await merchants.stores_of_cities(runtime, [city_id], 100))[city_id]
     assert {s.id for s in await insight.stores(runtime, admin_of(city_id), city_id)} == {s.id for s in stores}
     counts: list[int] = []
     for _ in range(48):

@@ -1,0 +1,87 @@
+"""A running city with something in every list, and operations run in it without HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import Any
+
+import orjson
+import pytest
+from graphql import OperationType
+
+from auth.principals import Principal, View
+from gateway.execution import OperationRequest
+from resolvers.context import Context
+from tests.api import documents as doc
+from tests.api.city import City, key, running_city
+from tests.statements import counted, watched
+
+__all__ = ["watched"]
+
+
+@dataclass
+class Town:
+    """One of everything; ``ids`` are public ids by what they are of."""
+
+    city: City
+    tokens: dict[View, str]
+    ids: dict[str, str] = field(default_factory=dict)
+
+    async def principal(self, view: View) -> Principal:
+        return await self.city.program.authenticator.principal(self.tokens[view])
+
+    async def run(self, view: View, query: str, variables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """The answer (of a subscription: to its first event), and the statements it took."""
+        program = self.city.program
+        principal = await self.principal(view)
+        with counted() as sent:
+            operation = program.gateway.admit(principal, OperationRequest(query=query, variables=variables))
+            if isawaitable(operation):
+                operation = await operation
+            context = Context(program.runtime, program.tails, principal)
+            if operation.kind is not OperationType.SUBSCRIPTION:
+                answer = await program.gateway.respond(operation, context)
+                return orjson.loads(answer.body), sent
+            async with aclosing(program.gateway.source(operation, context)) as events:
+                event = await anext(events)
+                rendered = program.gateway.render(operation, context, event)
+                answer = await rendered if isawaitable(rendered) else rendered
+        return orjson.loads(answer.body), sent
+
+
+async def make_town(city: City) -> Town:
+    """A shop with a menu, tables, a queue and staff; orders from placed to delivered; a rider under way."""
+    owner, store, sku = await city.shop()
+    consumer = await city.consumer()
+    rider, rider_id = await city.rider()
+    town = Town(
+        city,
+        {
+            View.CONSUMER: consumer,
+            View.MERCHANT: owner,
+            View.RIDER: rider,
+            View.ADMIN: city.tokens["admin"],
+            View.PARTNER: city.tokens["partner"],
+            View.DEVICE: city.tokens["device"],
+        },
+    )
+    order = await city.paid(consumer, store, sku)
+    accepted = await city.do(owner, doc.ACCEPT, order=order)
+    delivery = accepted["delivery"]["id"]
+    await city.do(rider, doc.ACCEPT_OFFER, delivery=delivery)
+    await city.do(owner, doc.QUEUE_OPEN, store=store, open=True)
+    ticket = await city.do(consumer, doc.TAKE, store=store, size=2, key=key())
+    town.ids = {"city": city.id, "store": store, "sku": sku, "order": order, "delivery": delivery, "rider": rider_id}
+    town.ids["ticket"] = ticket["id"]
+    return town
+
+
+@pytest.fixture(scope="module")
+async def town(
+    module_database_url: str, tmp_path_factory: pytest.TempPathFactory, watched: None
+) -> AsyncIterator[Town]:
+    async with running_city(module_database_url, tmp_path_factory.mktemp("town")) as city:
+        yield await make_town(city)
