@@ -26,7 +26,7 @@ SCENARIOS = {
     "fanout": "what a delivery costs, wide and narrow",
     "latency": "20 events/s to 2,000 subscribers: the 99th percentile",
     "memory": "idle subscribers: bytes for each, and 10,000 of them",
-    "growth": "memory over 1,000,000 events",
+    "growth": "memory over a million events",
     "reconnect": "CPU per handshake, init and subscribe",
     "locations": "riders' fixes in batches of 10, each rider watched by one consumer",
     "workers": "two processes with Redis against one",
@@ -53,7 +53,9 @@ async def run(args: argparse.Namespace, report: Report) -> None:
         pin(os.getpid(), CLIENT_CORE)
         settings = Settings(database_url=url, redis_url=redis_url, data_dir=folder / "data")
         runtime, _ = await stack.enter_async_context(app.open_runtime(settings))
-        stage = Stage(folder, url, redis_url, made, runtime, report, args.seconds, args.rounds, args.alone, spare)
+        stage = Stage(
+            folder, url, redis_url, made, runtime, report, args.seconds, args.rounds, args.events, args.alone, spare
+        )  # fmt: skip
         await stage.read_orders()
         for name in args.scenarios or SCENARIOS:
             try:
@@ -68,6 +70,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; the median counts")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one server's round")
     parser.add_argument("--orders", type=int, default=ORDERS, help="orders in the city")
+    parser.add_argument("--events", type=int, default=1_000_000, help="events of the scenario growth")
     parser.add_argument("--alone", action="store_true", help="without the peers")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     args = parser.parse_args(arguments)

@@ -151,6 +151,7 @@ class Stage:
     report: Report
     seconds: float
     rounds: int
+    events: int
     alone: bool
     spare: list[UUID]
     """Keys of orders of which nothing is published through the log."""

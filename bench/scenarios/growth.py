@@ -10,7 +10,6 @@ from typing import Final
 from bench.streams import Sockets, Stage
 from bench.support import number
 
-EVENTS: Final = 1_000_000
 FEEDS: Final = 500
 BATCH: Final = 500
 SAMPLES: Final = 40
@@ -19,6 +18,7 @@ SETTLED: Final = 0.25
 
 
 async def run(stage: Stage) -> None:
+    events = stage.events
     feeds = min(FEEDS, len(stage.city.orders))
     target = stage.product()
     samples: list[tuple[int, int]] = []
@@ -27,12 +27,12 @@ async def run(stage: Stage) -> None:
         expected = first = sockets.counts.nexts
         turn = itertools.cycle(range(feeds))
         began = time.perf_counter()
-        for step in range(EVENTS // BATCH):
+        for step in range(events // BATCH):
             room = expected - 2 * BATCH
             await sockets.until(lambda c, room=room: c.nexts >= room)
             await target.publish(list(itertools.islice(turn, BATCH)))
             expected += BATCH
-            if step % (EVENTS // BATCH // SAMPLES) == 0:
+            if step % (events // BATCH // SAMPLES) == 0:
                 samples.append((expected - first, target.memory()))
                 # What all viewers have had is not needed any more; a million of them would fill the disk.
                 await stage.runtime.database.execute(
@@ -43,12 +43,10 @@ async def run(stage: Stage) -> None:
         took = time.perf_counter() - began
         if counts.lost or counts.wrong:
             raise SystemExit(f"{counts.lost} sockets ended, {counts.wrong} breaks of order")
-    settled = [(events, bytes_) for events, bytes_ in samples if events >= EVENTS * SETTLED]
+    settled = [sample for sample in samples if sample[0] >= events * SETTLED]
     slope = statistics.linear_regression(*zip(*settled, strict=True)).slope
-    stage.report.heading(f"Memory over {EVENTS:,} events to {feeds} viewers, {EVENTS / took:,.0f} events/s")
+    stage.report.heading(f"Memory over {events:,} events to {feeds} viewers, {events / took:,.0f} events/s")
     shown = samples[:: max(1, len(samples) // 10)]
-    stage.report.table(
-        ["events", "MB"], [[f"{events:,}", number(bytes_ / 1e6)] for events, bytes_ in [*shown, samples[-1]]]
-    )
+    stage.report.table(["events", "MB"], [[f"{count:,}", number(size / 1e6)] for count, size in [*shown, samples[-1]]])
     # A byte per event is a megabyte over the whole run, the grain of the allocator.
-    stage.report.target("memory over a million events", "0 bytes per event", f"{slope:.2f}", slope < 2)
+    stage.report.target(f"memory over {events:,} events", "0 bytes per event", f"{slope:.2f}", slope < 2)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.streams import Sockets, Stage, Target, idle
+from bench.streams import OURS, Sockets, Stage, Target, idle
 from bench.support import number
 
 SOME: Final = 2000
 MANY: Final = 10_000
 
 
-async def _per_subscriber(stage: Stage, target: Target, count: int) -> float:
-    """Bytes of the server for each of ``count`` more subscribers, one order each; all of them get an event then."""
-    feeds = min(count, len(stage.city.orders))
+async def _per_subscriber(stage: Stage, target: Target, count: int, feeds: int) -> float:
+    """Bytes of the server for each of ``count`` more subscribers of ``feeds`` orders; all of them get an event then."""
     with Sockets(stage.folder) as warm, Sockets(stage.folder) as sockets:
         await warm.open(target, 50, feeds)  # what the first subscribers allocate once and for all
         await idle(target)
@@ -30,16 +29,17 @@ async def _per_subscriber(stage: Stage, target: Target, count: int) -> float:
 
 
 async def run(stage: Stage) -> None:
+    report, most = stage.report, len(stage.city.orders)
     rows: list[list[str]] = []
-    for target in stage.targets():
-        each = await _per_subscriber(stage, target, SOME)
-        rows.append([target.name, f"{SOME:,}", number(each / 1000)])
-        if len(rows) == 1:
-            stage.report.target("memory of an idle subscriber", "≤ 30 kB", f"{number(each / 1000)} kB", each <= 30_000)
-    stage.stop()
-    ours = stage.product()
-    each = await _per_subscriber(stage, ours, MANY)
-    rows.append([ours.name, f"{MANY:,}", number(each / 1000)])
-    stage.report.target(f"{MANY:,} idle subscribers on one process", "all get an event", "all did", True)
-    stage.report.heading("kB of the server for each idle subscriber; every one gets an event afterwards")
-    stage.report.table(["server", "subscribers", "kB each"], rows)
+    for what, feeds in (("of one order", 1), ("of an order each", min(SOME, most))):
+        for target in stage.targets():
+            each = await _per_subscriber(stage, target, SOME, feeds)
+            rows.append([target.name, f"{SOME:,} {what}", number(each / 1000)])
+            if target.name == OURS:
+                report.target(f"idle subscriber, {what}", "≤ 30 kB", f"{number(each / 1000)} kB", each <= 30_000)
+        stage.stop()
+    each = await _per_subscriber(stage, stage.product(), MANY, min(MANY, most))
+    rows.append([OURS, f"{MANY:,} of {min(MANY, most):,} orders", number(each / 1000)])
+    report.target(f"{MANY:,} idle subscribers on one process", "all get an event", "all did", True)
+    report.heading("kB of the server for each idle subscriber; every one gets an event afterwards")
+    report.table(["server", "subscribers", "kB each"], rows)
