@@ -32,7 +32,7 @@ async def run(stage: Stage) -> None:
             await sockets.until(lambda c, room=room: c.nexts >= room)
             await target.publish(list(itertools.islice(turn, BATCH)))
             expected += BATCH
-            if step % (events // BATCH // SAMPLES) == 0:
+            if step % max(1, events // BATCH // SAMPLES) == 0:
                 samples.append((expected - first, target.memory()))
                 # What all viewers have had is not needed any more; a million of them would fill the disk.
                 await stage.runtime.database.execute(
