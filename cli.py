@@ -40,6 +40,7 @@ from serving.siblings import Siblings
 from serving.workers import Line
 from subscriptions import feeds
 from tools import operations
+from tools import schema_changes as changes_of_schema
 from tools.error_docs import error_docs
 from tools.feed_docs import feed_docs
 
@@ -365,6 +366,28 @@ def schema(check: Check = False) -> None:
         )
         raise typer.Exit(1)
     console.print("The contracts are up to date.")
+
+
+@cli.command()
+def schema_changes(
+    release: Annotated[str | None, typer.Option(help="Promise the contracts as they are now, as this version.")] = None,
+) -> None:
+    """What has changed in the contracts since the last release; fails on breaking changes that nobody told of."""
+    contracts = build_contracts(full_schema())
+    found = changes_of_schema.all_changes(contracts)
+    for change in found:
+        colour = "red" if change.breaking else "yellow"
+        console.print(f"[{colour}]{change.view.lower():<9}[/] {change.text}", highlight=False)
+    missing = changes_of_schema.unexplained(found, changes_of_schema.CHANGELOG.read_text())
+    if missing:
+        complaints.print(f"[red]Not told of in {changes_of_schema.CHANGELOG}:[/]")
+        for change in missing:
+            complaints.print(f"  {change.entry}", highlight=False)
+        raise typer.Exit(1)
+    console.print(f"{len(found)} changes since the last release; all breaking ones are told of.")
+    if release is not None:
+        changes_of_schema.release(contracts, release)
+        console.print(f"Released as {release}.")
 
 
 @operations_cli.command("register")

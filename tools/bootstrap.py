@@ -26,6 +26,7 @@ LINT: dict[str, tuple[str, ...]] = {
 TEST = {
     **LINT,
     "schema drift": ("-m", "cli", "schema", "--check"),
+    "breaking changes of the schema": ("-m", "cli", "schema-changes"),
     "registered operations": ("-m", "cli", "operations", "check"),
     "configuration page": ("-m", "cli", "config-docs", "--check"),
     "error page": ("-m", "cli", "error-docs", "--check"),
