@@ -114,8 +114,8 @@ def compilation(report: Report) -> None:
     rows.append([f"all {len(operations)}", str(sum(o["tokens"] for o in operations)), number(total)])
     report.table(["operation", "tokens", "ms"], rows)
     print(f"\nHolding all of them takes {found['bytes'] / 1e6:.1f} MB.")
-    largest = operations[0]["ms"]
-    report.target("compilation of the largest registered operation", "≤ 20 ms", f"{number(largest)} ms", largest <= 20)
+    slowest = max(operation["ms"] for operation in operations)
+    report.target("compilation of any registered operation", "≤ 20 ms", f"≤ {number(slowest)} ms", slowest <= 20)
 
 
 def judge(report: Report, programs: dict[str, Program]) -> None:
