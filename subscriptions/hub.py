@@ -311,6 +311,11 @@ class Subscription(ABC):
             return None
         return self.context.tails.top_cursor(self.following.admission.feed_name)
 
+    @property
+    def follows(self) -> bool:
+        """Whether this is a subscription, rather than something that is answered once."""
+        return self._operation is not None
+
     # running
 
     async def _run(self, admit: Callable[[], Awaitable[Operation]], after: str | None) -> None:

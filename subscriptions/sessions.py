@@ -214,6 +214,11 @@ class Session(ABC):
         OPERATIONS.dec()
         return found
 
+    @property
+    def busy(self) -> bool:
+        """Whether the peer waits for the answer of a query or mutation."""
+        return any(not operation.follows for operation in self.operations.values())
+
     def stop_all(self) -> None:
         """End all operations without a word."""
         for id in list(self.operations):

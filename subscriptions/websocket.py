@@ -133,17 +133,25 @@ class GraphQLSockets:
     async def drain(self, window: timedelta | None = None) -> None:
         """Take no more sockets and close the open ones, in random order, over ``window`` at the longest.
 
-        Their clients then do not all connect to the other processes in the same moment. Default: the settings'
-        ``drain_window``.
+        Their clients then do not all connect to the other processes in the same moment. Those that wait for an answer
+        get it first, if it comes in that time. Default: the settings' ``drain_window``.
         """
         self._draining = True
         seconds = (window if window is not None else self._runtime.settings.drain_window).total_seconds()
         sockets = list(self._open)
         random.shuffle(sockets)
         pause = min(_DRAIN_PACE, seconds / max(len(sockets), 1))
-        for socket in sockets:
-            socket.end(Close.RESTART, "service restart")
-            await asyncio.sleep(pause)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + seconds
+        while sockets:
+            waiting = [socket for socket in sockets if socket.busy and loop.time() < ends]
+            for socket in sockets:
+                if socket not in waiting:
+                    socket.end(Close.RESTART, "service restart")
+                    await asyncio.sleep(pause)
+            if waiting:
+                await asyncio.sleep(_DRAIN_PACE)
+            sockets = waiting
         await self._gone()
 
     async def close(self) -> None:

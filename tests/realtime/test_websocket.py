@@ -608,5 +608,30 @@ async def test_mutation_survives_the_drain() -> None:
         assert stage().done == ["paid"]
 
 
+async def test_the_drain_lets_answers_out_first() -> None:
+    """Who waits for an answer gets it, within the window; who only follows does not hold anything up."""
+    async with (
+        serve(settings=Settings(operation_timeout=timedelta(seconds=5))) as site,
+        site.terminal() as terminal,
+        site.terminal() as follower,
+    ):
+        await terminal.init()
+        await follower.init()
+        await follower.subscribe("s", WAITING)
+        await follower.receive()
+        await terminal.subscribe("s", WAITING)
+        await terminal.receive()
+        await terminal.subscribe("m", 'mutation { note(text: "x", wait: true) { ... on NumberUpdate { value } } }')
+        await asyncio.wait_for(stage().entered.wait(), PATIENCE)
+        draining = asyncio.create_task(site.sockets.drain(timedelta(seconds=PATIENCE)))
+        assert await follower.closed() == (1012, "service restart")
+        assert not draining.done()
+        stage().go.set()
+        assert (await terminal.receive())["type"] == "next"
+        assert (await terminal.receive())["type"] == "complete"
+        assert await terminal.closed() == (1012, "service restart")
+        await draining
+
+
 def test_wire_is_json_text() -> None:
     assert orjson.loads(websocket.to_json({"名": "店"})) == {"名": "店"}
