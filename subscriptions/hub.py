@@ -44,7 +44,7 @@ from subscriptions.updates import Update
 
 log = logs.get(__name__)
 
-_OURS: Final = frozenset({INTERNAL, TIMEOUT, UNAVAILABLE})
+_OURS: Final = frozenset({INTERNAL, TIMEOUT})
 _REMEMBERED: Final = 16
 """Renderings of the last events that a group of several keeps, for members that are a little behind."""
 _VISIBILITIES: Final = 2000
@@ -70,12 +70,13 @@ class Rendering:
         return self.body is not None or self.failure is not None
 
     def settle(self, answer: Answer) -> None:
-        """Take the answer; an event of which nothing could be read for a reason of ours is a failure.
+        """Take the answer; an event that could not be read for a reason of ours is a failure.
 
         A client that was given it as an answer could not ask for it again; one that comes back with its last cursor
-        gets it.
+        gets it. A part that is missing because the database was away will be there then; one that is missing for
+        another reason may stay so, and must not stop what comes after it.
         """
-        if not answer.has_data and not _OURS.isdisjoint(answer.codes):
+        if UNAVAILABLE in answer.codes or (not answer.has_data and not _OURS.isdisjoint(answer.codes)):
             self.fail(Interrupted(answer.error_id))
             return
         self.body = answer.body

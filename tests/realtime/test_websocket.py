@@ -348,6 +348,22 @@ async def test_event_that_cannot_be_read_closes_to_be_tried_again(ready: Termina
     assert (await ready.closed())[0] == 1013
 
 
+async def test_event_without_a_part_that_the_database_did_not_give_closes_to_be_tried_again(ready: Terminal) -> None:
+    stage().failures, stage().failure = 1, ConnectionError("the database is away")
+    await ready.subscribe("s", "subscription { numbers(upTo: 2) { value brittle } }")
+    assert (await ready.closed())[0] == 1013
+
+
+async def test_event_of_which_a_part_is_broken_is_delivered(ready: Terminal) -> None:
+    """It would be as broken the next time, and nothing would ever come after it."""
+    stage().failures = 1
+    await ready.subscribe("s", "subscription { numbers(upTo: 2) { value brittle } }")
+    first, second = (await ready.receive())["payload"], (await ready.receive())["payload"]
+    assert first["data"] == {"numbers": {"value": 0, "brittle": None}}
+    assert first["errors"][0]["extensions"]["code"] == "INTERNAL"
+    assert second == {"data": {"numbers": {"value": 1, "brittle": 1}}}
+
+
 async def test_access_that_ends_is_an_error_of_the_operation(ready: Terminal) -> None:
     await ready.subscribe("s", 'subscription { numbers(upTo: 1, end: "revoked") { value } }')
     assert (await ready.receive())["type"] == "next"

@@ -54,6 +54,7 @@ class Stage:
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     done: list[str] = field(default_factory=list)
     failures: int = 0
+    failure: Exception = field(default_factory=lambda: RuntimeError("a mistake of ours"))
 
 
 STAGE = Stage()
@@ -82,7 +83,15 @@ class NumberUpdate:
     async def fragile(self: Any) -> int:
         if STAGE.failures:
             STAGE.failures -= 1
-            raise ConnectionError("the database is away")
+            raise STAGE.failure
+        return self.value
+
+    @strawberry.field
+    async def brittle(self: Any) -> int | None:
+        """Null on failure, so that the rest of the answer stays."""
+        if STAGE.failures:
+            STAGE.failures -= 1
+            raise STAGE.failure
         return self.value
 
 
