@@ -155,7 +155,7 @@ class Compiled:
             )  # fmt: skip
         except Unsupported as unsupported:
             made = unsupported
-        except (RecursionError, GraphQLError) as error:
+        except (RecursionError, SyntaxError, GraphQLError) as error:  # Python's own limits of nesting are syntax errors
             made = Unsupported(type(error).__name__)
         self.seconds += time.perf_counter() - began
         self.variants[flags] = made

@@ -220,13 +220,19 @@ class Run:
     async def _columns(self, waiting: list[Field], begun: list[Any], count: int, at: PlaceOf) -> list[list[Any]]:
         """The completed values of several fields, all waited for together."""
         done: list[Any] = [None] * len(waiting)
-        slow = [k for k, one in enumerate(waiting) if not one.quick]
-        results = await together([self._column(waiting[k], begun[k], count, at) for k in slow])
-        for k, result in zip(slow, results, strict=True):
-            done[k] = result
-        for k, one in enumerate(waiting):
-            if done[k] is None:
-                done[k] = await self._column(one, begun[k], count, at)
+        # What a future brings needs no task of its own.
+        quick = [k for k, one in enumerate(waiting) if one.quick and isinstance(begun[k], asyncio.Future)]
+        slow = [k for k in range(len(waiting)) if k not in quick]
+        try:
+            results = await together([self._column(waiting[k], begun[k], count, at) for k in slow])
+            for k, result in zip(slow, results, strict=True):
+                done[k] = result
+            for k in quick:
+                done[k] = await self._column(waiting[k], begun[k], count, at)
+        except BaseException:
+            for k in quick:
+                begun[k].cancel()
+            raise
         return done
 
     async def serially(self, level: Level, root: Any) -> Any:
@@ -283,6 +289,8 @@ class Run:
         try:
             if begun.__class__ is not list:
                 values = list(await begun)
+                if len(values) != count:
+                    raise ValueError(f"{len(values)} values for {count} objects")
             else:
                 values = begun
                 if count == 1 and is_awaitable(values[0]):

@@ -152,6 +152,8 @@ class SourceWriter:
         if isinstance(plan, Itself):
             return source
         if isinstance(plan, Property):
+            if one.has_arguments:  # which may be wrong even when nobody uses them
+                self._used[f"a{one.index}"] = f"run.arguments({one.index})"
             return f"prop({source}, {plan.name!r})"
         if isinstance(plan, Call):
             name = f"f{one.index}"
