@@ -109,6 +109,23 @@ class Interrupted(Exception):
         self.error_id = error_id
 
 
+class SteadyExecutor(Executor[Any]):
+    """graphql-core 3.3.0 remembers sub-selections by the ids of field details, and lets go of those of the root.
+
+    Their ids are then used again, and a later object of the same type gets the selections of another. So keep them.
+    """
+
+    _kept: Any = None
+
+    def execute_root_grouped_field_set(
+        self, root_type: Any, root_value: Any, grouped_field_set: Any, serially: bool, position_context: Any
+    ) -> Any:
+        self._kept = grouped_field_set
+        return super().execute_root_grouped_field_set(
+            root_type, root_value, grouped_field_set, serially, position_context
+        )
+
+
 class Gateway:
     """Admits and executes operations against the contracts."""
 
@@ -333,7 +350,7 @@ class Gateway:
     def _executor(self, operation: Operation, context: Context, root: Any) -> Executor[Any]:
         """A new executor each time: it remembers sub-selections, which must not outlive one event."""
         document = operation.document
-        return Executor(
+        return SteadyExecutor(
             operation.contract.schema,
             document.fragment_definitions,
             document.fragments,

@@ -1,8 +1,8 @@
 """Runs an operation on graphql-core and compiled, and says where the two differ.
 
 Equal means: the same bytes of data, the same errors, the same calls of resolvers. The specification leaves freedom in
-one place: of the errors below a position that became null because of them, an executor may report any, at least
-one, and may cancel what runs there (https://spec.graphql.org/draft/#sec-Handling-Execution-Errors). Which errors are possible
+one place: of the errors below a position that became null because of them, an executor may report any, at least one,
+and may cancel what runs there (https://spec.graphql.org/draft/#sec-Handling-Execution-Errors). Which errors can be
 there is known from a third run in which nothing propagates.
 """
 
@@ -22,7 +22,6 @@ import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
-    Executor,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -34,22 +33,12 @@ from graphql import (
 )
 
 from gateway.compiler import OPTIONS, Unsupported, compile_operation
+from gateway.execution import SteadyExecutor
 
 LEFT_TO_CORE = ("null in @skip or @include", "too many variants")
 """Why a call of a compiled operation may be refused, before anything was called."""
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
-
-
-class SteadyExecutor(Executor[Any]):
-    """graphql-core 3.3.0 remembers sub-selections by the ids of field details, and lets go of those of the root.
-
-    Their ids are then used again, and a later object gets the selections of another. See ``test_reference.py``.
-    """
-
-    def execute_root_grouped_field_set(self, *args: Any) -> Any:
-        self._kept = args
-        return super().execute_root_grouped_field_set(*args)
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,9 @@ CASES: dict[str, Case] = {
         {"x": True, "y": True},
     ),
     "one key, different fields": Case(
-        "{ things { ... on Cat { same: lives other: name home { x: int } } ... on Dog { other: name home_: home { y: int } } "
-        "... on Fish { same_: depth other: name } ... on Box { same: int_ other: text_ same_: float_ } } }"
+        "{ things { ... on Cat { same: lives other: name home { x: int } } "
+        "... on Dog { other: name home_: home { y: int } } ... on Fish { same_: depth other: name } "
+        "... on Box { same: int_ other: text_ same_: float_ } } }"
     ),
     "one key, other nullability": Case(
         "{ pets { ... on Cat { home { id } m: mood } ... on Dog { h: home { id } d: mood } } "
@@ -71,8 +72,9 @@ CASES: dict[str, Case] = {
         "{ boxes_ { id text text_ int int_ float float_ yes yes_ any any_ even even_ fussy colour colour_ } }"
     ),
     "odd names": Case(
-        "{ odd { class None True def lambda { class } async await import { _ _0 a1 _private { class } } yield { def } self root info "
-        "context { source value data { errors path } } len str print list dict { type id len_ orjson mro items keys } "
+        "{ odd { class None True def lambda { class } async await import { _ _0 a1 _private { class } } yield { def } "
+        "self root info context { source value data { errors path } } "
+        "len str print list dict { type id len_ orjson mro items keys } "
         "get { values { pop name append result { args(self: 1, class: 2, args: 3, kwargs: 4) } } } } "
         "class: odd { self: class } None: int True: int rows: int run: int done: int add: int v1: int r: int x0: int }"
     ),
@@ -107,8 +109,8 @@ CASES: dict[str, Case] = {
         {"i": 7},
     ),
     "a choice by variable": Case(
-        "query ($a: Int!, $b: String!, $o: Choice) { box { x: echo(one: {a: $a}) y: echo(one: {b: $b}) z: echo(one: $o) "
-        "w: echo(one: {c: {text: $b}}) } }",
+        "query ($a: Int!, $b: String!, $o: Choice) { box { x: echo(one: {a: $a}) y: echo(one: {b: $b}) "
+        "z: echo(one: $o) w: echo(one: {c: {text: $b}}) } }",
         {"a": 1, "b": '\u2028"\\', "o": {"c": {"n": 1}}},
     ),
     "enums with strange values": Case(

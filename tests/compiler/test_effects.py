@@ -60,7 +60,7 @@ def schema(**resolvers: Callable[..., Any]) -> GraphQLSchema:
     """The schema with resolvers for all fields of a name; the others are attributes."""
     built = build_schema(SDL)
     for kind in built.type_map.values():
-        if isinstance(kind, GraphQLObjectType):
+        if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):  # those are shared
             for name, declared in kind.fields.items():
                 declared.resolve = resolvers.get(name)
     built.type_map["Node"].resolve_type = lambda value, *_: "Leaf" if value.leaf else "Tree"  # type: ignore[attr-defined]
