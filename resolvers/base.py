@@ -88,14 +88,25 @@ class PageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a Relay connection."""
+    """One page of a Relay connection; cursors are made only where they are asked for."""
 
-    edges: list[Edge[T]]
-    page_info: PageInfo
+    nodes: list[T]
+    has_next_page: bool
+    has_previous_page: bool
+    cursor: Callable[[T], str]
 
     @property
-    def nodes(self) -> list[T]:
-        return [edge.node for edge in self.edges]
+    def edges(self) -> list[Edge[T]]:
+        return [Edge(self.cursor(node), node) for node in self.nodes]
+
+    @property
+    def page_info(self) -> PageInfo:
+        return PageInfo(
+            has_next_page=self.has_next_page,
+            has_previous_page=self.has_previous_page,
+            start_cursor=self.cursor(self.nodes[0]) if self.nodes else None,
+            end_cursor=self.cursor(self.nodes[-1]) if self.nodes else None,
+        )
 
 
 def page_size(first: int) -> int:
@@ -107,13 +118,4 @@ def page_size(first: int) -> int:
 
 def make_page(rows: list[T], first: int, cursor: Callable[[T], str], *, after: str | None) -> Page[T]:
     """A page from up to ``first + 1`` rows fetched after ``after`` in keyset order."""
-    edges = [Edge(cursor(row), row) for row in rows[:first]]
-    return Page(
-        edges,
-        PageInfo(
-            has_next_page=len(rows) > first,
-            has_previous_page=after is not None,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
-        ),
-    )
+    return Page(rows[:first], len(rows) > first, after is not None, cursor)

@@ -90,7 +90,13 @@ class SourceWriter:
 
     def _completion(self, one: Field) -> None:
         body: list[tuple[int, str]] = []
+        if one.levels:
+            # Objects of a list often share what they belong to: the same object again is the same result.
+            self._used |= {"before": "run", "result": "None"}
+            body += [(2, "if v is before:"), (3, "add(result)"), (3, "continue"), (2, "before = v")]
         self._value(one, "v", 2, body, 0)
+        if one.levels:
+            body.append((2, "result = v"))
         body.append((2, "add(v)"))
         self._begin(f"def {one.function}(values, run):  # {one.parent.name}.{one.name}")
         self._put(1, "for v in values:")
