@@ -267,6 +267,9 @@ class Gateway:
         try:
             pending = self._start(operation, context, event)
             if isinstance(pending, Outcome):
+                if pending.data is not None and not pending.errors:
+                    # Not timed: this takes less time than to write down how long it took.
+                    return Answer(b'{"data":%b}' % pending.data)
                 return self._answer(operation, context, started, pending)
         except Exception as error:
             return self._failed(operation, context, started, error)

@@ -15,8 +15,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import asyncpg
+import asyncpg.pgproto.pgproto
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
 from tortoise import Tortoise
@@ -38,6 +40,9 @@ MODULES: Final = [
 ]
 
 Record = asyncpg.Record
+
+FastUUID: Final = cast("type[UUID]", asyncpg.pgproto.pgproto.UUID)
+"""The ``UUID`` that rows come with: equal to Python's own, made of text eight times as fast."""
 
 UNAVAILABLE: Final = (
     OSError,

@@ -20,16 +20,19 @@ WRITE_BUFFER: Final = 64 * 1024
 """Bytes that may wait in the transport of a connection, besides those in the kernel, before it counts as blocked."""
 
 _FINAL_TEXT: Final = 0x81
-_NORMAL_LENGTHS: Final = [bytes((_FINAL_TEXT, length)) for length in range(126)]
 
 
 def text_header(length: int) -> bytes:
     """The header of an unfragmented, unmasked text frame (RFC 6455, section 5.2)."""
     if length < 126:
-        return _NORMAL_LENGTHS[length]
+        return bytes((_FINAL_TEXT, length))
     if length < 65536:
         return bytes((_FINAL_TEXT, 126)) + length.to_bytes(2, "big")
     return bytes((_FINAL_TEXT, 127)) + length.to_bytes(8, "big")
+
+
+_HEADERS: Final = [text_header(length) for length in range(4096)]
+"""Made once, for the usual lengths."""
 
 
 class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -70,10 +73,9 @@ class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
     def send_text(self, parts: tuple[bytes, ...]) -> None:
         """Send the concatenation of ``parts``, UTF-8, as one message; nothing when the connection is ending."""
         if not self.close_sent and not self.disconnected:
-            length = 0
-            for part in parts:
-                length += len(part)
-            self.transport.write(b"".join((text_header(length), *parts)))
+            payload = b"".join(parts)
+            length = len(payload)
+            self.transport.write((_HEADERS[length] if length < 4096 else text_header(length)) + payload)
 
     def end(self, code: int, reason: str, patience: float) -> None:
         """Send a close frame, and cut the connection when it is not over in ``patience`` seconds.

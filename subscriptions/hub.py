@@ -38,9 +38,9 @@ from gateway.refusals import INTERNAL, TIMEOUT, UNAVAILABLE, Refused
 from gateway.visibility import Visibility, visibility_of
 from resolvers.context import Context
 from resolvers.feeds import Following
-from subscriptions.feeds import Cursor, Event
-from subscriptions.tail import EventWatcher, event_update
-from subscriptions.updates import Update
+from subscriptions.feeds import Cursor, Event, cursor_text
+from subscriptions.tail import EventWatcher
+from subscriptions.updates import Update, UpdateKind
 
 log = logs.get(__name__)
 
@@ -132,23 +132,28 @@ class Group:
         if event is self._event:
             assert self._rendering is not None
             return self._rendering
-        rendering = self.of_update(following, event_update(following.context.tails.epoch, event))
+        cursor = cursor_text(following.context.tails.epoch, event.offset, event.feed)
+        rendering = self._remembered.get(cursor)
+        if rendering is None:
+            rendering = self._remember(following, cursor, event)
         if len(self.members) > 1:
             self._event, self._rendering = event, rendering
         return rendering
 
     def of_update(self, following: Following[Any], update: Update[Any]) -> Rendering:
         """The rendering of an update as it comes from the log."""
-        rendering = self._remembered.get(update.cursor)
-        value: Any = update.value
-        if not isinstance(value, Event):
+        event: Any = update.value
+        if not isinstance(event, Event):
             return self.render(update)
-        if rendering is None:
-            rendering = self.render(update.carrying(following.admission.value_of(value)), value.offset)
-            if len(self.members) > 1:
-                self._remembered[update.cursor] = rendering
-                if len(self._remembered) > _REMEMBERED:
-                    self._remembered.popitem(last=False)
+        return self._remembered.get(update.cursor) or self._remember(following, update.cursor, event)
+
+    def _remember(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
+        value = following.admission.value_of(event)
+        rendering = self.render(Update(cursor, UpdateKind.EVENT, event.type, event.at, None, value), event.offset)
+        if len(self.members) > 1:
+            self._remembered[cursor] = rendering
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
         return rendering
 
     def render(self, update: Any, offset: int = -1) -> Rendering:
@@ -415,16 +420,16 @@ class Subscription(ABC):
             return
         following, group = self.following, self.group
         assert following is not None and group is not None
-        admission = following.admission
+        feed = following.feed
         for event in events:
             rendering = group.of_event(following, event)
-            if not admission.shows(rendering.value):
+            if feed.shows is not None and not feed.shows(self.context.principal, rendering.value):
                 self._read_again(event.offset - 1)
                 return
             body = rendering.body
             if body is not None and not self._waiting:
                 self.deliver(body, rendering.cursor, False)
-                if following.is_over(rendering.value):
+                if feed.over is not None and feed.over(rendering.value):
                     self.fail(None)
                     return
             else:

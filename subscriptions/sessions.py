@@ -246,14 +246,15 @@ class Operation(Subscription):
     def __init__(self, session: Session, id: str, context: Context) -> None:
         super().__init__(session.sessions.hub, context)
         self._session = session
+        self._outbox = session.outbox
         self._id = id
         self._before, self._behind = session.framed(id)
 
     def deliver(self, body: bytes, cursor: str | None, latest: bool) -> None:
-        self._session.outbox.send((self._before, body, self._behind), self if latest else None)
+        self._outbox.send((self._before, body, self._behind), self if latest else None)
 
     async def ready(self) -> None:
-        await self._session.outbox.ready()
+        await self._outbox.ready()
 
     def end(self, failure: Refused | Interrupted | None) -> None:
         session = self._session
