@@ -53,6 +53,7 @@ from services.jobs import JobRunner
 from services.runtime import Runtime
 from subscriptions.feeds import Signal
 from subscriptions.signals import BroadcastSignals
+from subscriptions.sse import EventStreams
 from subscriptions.tail import FeedTails
 from subscriptions.websocket import GraphQLSockets
 
@@ -188,7 +189,7 @@ class Program:
 
     def routes(self) -> list[BaseRoute]:
         settings = self.runtime.settings
-        endpoint = GraphQLEndpoint(self.gateway, self.authenticator, self.context, settings)
+        endpoint = GraphQLEndpoint(self.gateway, self.authenticator, self.context, settings, EventStreams(self.sockets))
         routes: list[BaseRoute] = [
             Route("/graphql", endpoint.handle, methods=["GET", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]),
             Route("/graphql/{id}", endpoint.handle, methods=["GET", "OPTIONS"]),

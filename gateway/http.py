@@ -12,7 +12,7 @@ import hashlib
 from contextlib import suppress
 from datetime import UTC
 from email.utils import format_datetime
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from uuid import uuid4
 
 import orjson
@@ -58,22 +58,52 @@ _EXPOSED: Final = "x-request-id"
 _PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name", "graphql-require-preflight")
 """Headers that a page cannot send to another origin without its browser asking first."""
 _ALLOWED_HEADERS: Final = ", ".join(
-    ("authorization", "content-type", "accept-language", "x-request-id", "last-event-id", *_PREFLIGHT)
+    (
+        "authorization",
+        "content-type",
+        "accept-language",
+        "x-request-id",
+        "last-event-id",
+        "x-graphql-event-stream-token",
+        *_PREFLIGHT,
+    )
 )
 _VARY: Final = "Origin, Accept, Accept-Language, Accept-Encoding, Authorization"
 _UNPROCESSABLE: Final = frozenset({BAD_REQUEST, VALIDATION_FAILED, BAD_USER_INPUT, NO_SUCH_OPERATION})
 """Codes of requests that are well-formed JSON and yet no valid request; and all that end in LIMIT_EXCEEDED."""
 
 
+class Streams(Protocol):
+    """Answers requests by event streams, and the requests that manage these (:mod:`subscriptions.sse`)."""
+
+    def takes(self, request: Request) -> bool:
+        """Whether the request is for it in any case."""
+        ...
+
+    async def answer(self, request: Request) -> Response:
+        """The response to a request that it takes. Raises Refused."""
+        ...
+
+    async def subscribe(self, request: Request, asked: OperationRequest, principal: Principal) -> Response | None:
+        """The stream of a subscription, None when the caller accepts none. Raises Refused."""
+        ...
+
+
 class GraphQLEndpoint:
     """The handler of ``/graphql`` for HTTP."""
 
     def __init__(
-        self, gateway: Gateway, authenticator: Authenticator, make_context: MakeContext, settings: Settings
+        self,
+        gateway: Gateway,
+        authenticator: Authenticator,
+        make_context: MakeContext,
+        settings: Settings,
+        streams: Streams | None = None,
     ) -> None:
         self._gateway = gateway
         self._authenticator = authenticator
         self._make_context = make_context
+        self._streams = streams
         self._origins = Origins.of(settings)
         self._draft = settings.http_profile == "draft"
         self._public = round(settings.public_max_age.total_seconds())
@@ -87,8 +117,13 @@ class GraphQLEndpoint:
             self._check_origin(request)
             if request.method == "OPTIONS":
                 return self._finish(request, Response(status_code=204), request_id)
-            media_type = negotiate(request.headers.getlist("accept"))
-            response = await self._answer(request, media_type, request_id)
+            if self._streams is not None and self._streams.takes(request):
+                with suppress(Refused):
+                    media_type = negotiate(request.headers.getlist("accept"))
+                response = await self._streams.answer(request)
+            else:
+                media_type = negotiate(request.headers.getlist("accept"))
+                response = await self._answer(request, media_type, request_id)
         except Refused as refused:
             response = self._refusal(request, refused, media_type)
         except ClientDisconnect:
@@ -110,7 +145,10 @@ class GraphQLEndpoint:
         principal = await self._principal(request)
         operation = await self._gateway.admitted(principal, asked)
         if operation.kind is OperationType.SUBSCRIPTION:
-            raise refuse(BAD_REQUEST, "Subscribe over WebSocket at this address.", 405)
+            stream = None if self._streams is None else await self._streams.subscribe(request, asked, principal)
+            if stream is None:
+                raise refuse(BAD_REQUEST, "Subscribe over WebSocket, or accept text/event-stream.", 405)
+            return stream
         if request.method == "GET" and operation.kind is not OperationType.QUERY:
             raise refuse(BAD_REQUEST, "Only queries may be sent by GET.", 405)
         address = request.client.host if request.client else ""
@@ -178,11 +216,11 @@ class GraphQLEndpoint:
             headers["access-control-allow-origin"] = origin
             headers["access-control-expose-headers"] = _EXPOSED
             if request.method == "OPTIONS":
-                headers["access-control-allow-methods"] = "GET, POST"
+                headers["access-control-allow-methods"] = "GET, POST, PUT, DELETE"
                 headers["access-control-allow-headers"] = _ALLOWED_HEADERS
                 headers["access-control-max-age"] = "7200"
         if request.method == "OPTIONS":
-            headers["allow"] = "GET, POST, OPTIONS"
+            headers["allow"] = "GET, POST, PUT, DELETE, OPTIONS"
         return response
 
 

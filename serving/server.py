@@ -29,7 +29,7 @@ from starlette.applications import Starlette
 from app import Exposition, Program, create_app, own_metrics
 from core import logs
 from core.settings import Settings
-from subscriptions.direct import DirectWebSocketProtocol
+from subscriptions.direct import DirectHttpProtocol, DirectWebSocketProtocol
 
 USER_TIMEOUT_MS: Final = 30_000
 """A peer that takes nothing for this long is cut off by the kernel; no protocol of uvicorn does it."""
@@ -160,7 +160,7 @@ def uvicorn_config(settings: Settings, application: Starlette) -> uvicorn.Config
     return uvicorn.Config(
         application,
         loop="auto" if sys.platform == "win32" else "uvloop",
-        http="httptools",
+        http=DirectHttpProtocol,
         ws=DirectWebSocketProtocol,
         ws_per_message_deflate=False,
         # Terminals are kept alive by messages of graphql-transport-ws: uvicorn's own pings end with 1011, after

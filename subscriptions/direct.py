@@ -1,4 +1,4 @@
-"""A shorter way to the wire for uvicorn's WebSockets.
+"""A shorter way to the wire than ASGI.
 
 :class:`DirectWebSocketProtocol` is uvicorn's own protocol on the sans-I/O core of ``websockets``, which besides offers
 itself to the application as the ASGI extension :data:`EXTENSION`. Through it a message goes into the transport in one
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 EXTENSION: Final = "hutong.direct"
@@ -96,6 +97,19 @@ class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
     def abort(self) -> None:
         """Cut the connection; what was not sent is dropped."""
         if not self.disconnected:
+            self.transport.abort()
+
+
+class DirectHttpProtocol(HttpToolsProtocol):
+    """Give this class to uvicorn as ``http``: a response that nobody takes can be cut off."""
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        cast("dict[str, Any]", self.scope).setdefault("extensions", {})[EXTENSION] = self
+
+    def abort_unsent(self) -> None:
+        """Cut the connection if the peer has not taken all that it was sent."""
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size():
             self.transport.abort()
 
 

@@ -329,8 +329,8 @@ class Subscription(ABC):
         structlog.contextvars.bind_contextvars(request_id=self.context.request_id)
         try:
             operation = await admit()
-        except Refused as refused:
-            self.fail(refused)
+        except Exception as error:
+            self.fail(error)
             return
         if operation.kind is OperationType.SUBSCRIPTION:
             self._operation = operation

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from contextlib import suppress
 from typing import Final
 
 from subscriptions.direct import DirectWebSocketProtocol
@@ -92,7 +91,9 @@ class Outbox:
         old = self._waiting.get(replaces)
         self._waiting[replaces] = parts
         self._bytes += sum(map(len, parts)) - (sum(map(len, old)) if old is not None else 0)
-        if self._bytes > self._limit_bytes or len(self._waiting) > self._limit_messages:
+        # A message alone may be as long as it is.
+        many = len(self._waiting)
+        if many > 1 and (self._bytes > self._limit_bytes or many > self._limit_messages):
             self.close()
             self._overflowed()
 
@@ -158,9 +159,12 @@ class DirectOutbox(Outbox):
 
 
 class TaskOutbox(Outbox):
-    """Writes by a coroutine, ``write``, which returns when the connection takes more; a task while messages wait."""
+    """Writes by a coroutine, ``write``, which returns when the connection takes more; a task while messages wait.
 
-    __slots__ = ("_task", "_write", "_writing")
+    ``together``: messages that wait may be written as one.
+    """
+
+    __slots__ = ("_task", "_together", "_write", "_writing")
 
     def __init__(
         self,
@@ -168,9 +172,12 @@ class TaskOutbox(Outbox):
         overflowed: Callable[[], None],
         limit_bytes: int = LIMIT_BYTES,
         limit_messages: int = LIMIT_MESSAGES,
+        *,
+        together: bool = False,
     ) -> None:
         super().__init__(overflowed, limit_bytes, limit_messages)
         self._write = write
+        self._together = together
         self._writing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -188,18 +195,14 @@ class TaskOutbox(Outbox):
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
-    async def finish(self) -> None:
-        """Until everything is written or the connection is gone."""
-        if self._task is not None:
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([self._task])
-
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while (parts := self._pop()) is not None:
                 self.since = loop.time()
                 self._writing = True
+                while self._together and (more := self._pop()) is not None:
+                    parts += more
                 await self._write(b"".join(parts))
                 self._writing = False
             self.since = None

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from prometheus_client import Counter, Gauge
 
@@ -19,8 +19,8 @@ from auth.principals import ANONYMOUS, Principal
 from auth.tokens import Reason, Unauthenticated
 from core import logs
 from gateway import metrics
-from gateway.admission import OperationRequest
 from gateway.execution import Gateway, Interrupted
+from gateway.execution import Operation as Admitted
 from gateway.refusals import Refused
 from resolvers.context import Context
 from services.errors import AccessEnded, EndReason
@@ -74,6 +74,8 @@ class Sessions(Protocol):
 
 class Session(ABC):
     """One open connection of one caller, of any transport."""
+
+    operation_type: ClassVar[type[Operation]]
 
     def __init__(self, sessions: Sessions, address: str, locale: str) -> None:
         self.limits = sessions.limits
@@ -196,14 +198,14 @@ class Session(ABC):
 
     # operations
 
-    def operate(self, id: str, request: OperationRequest, after: str | None = None) -> None:
-        """Run an operation under a free ``id``."""
+    def operate(self, id: str, admit: Callable[[], Awaitable[Admitted]], after: str | None = None) -> None:
+        """Run the operation that ``admit`` returns under a free ``id``; ``after`` is a cursor to go on from."""
         context = self.sessions.context(self.principal, self._locale, self._address)
-        operation = self.operations[id] = Operation(self, id, context)
+        operation = self.operations[id] = self.operation_type(self, id, context)
         OPERATIONS.inc()
         if self._suspended:
             operation.hold()
-        operation.start(lambda: self.sessions.gateway.admitted(context.principal, request), after)
+        operation.start(admit, after)
 
     def drop(self, id: str, operation: Operation | None = None) -> Operation | None:
         """Take an operation, or whatever runs under ``id``, off the list; what was taken."""

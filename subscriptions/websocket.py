@@ -48,7 +48,7 @@ from subscriptions.protocol import (
     to_json,
     token_of,
 )
-from subscriptions.sessions import CLOSED, SOCKETS, Limits, Session
+from subscriptions.sessions import CLOSED, SOCKETS, Limits, Operation, Session
 from subscriptions.tail import FeedTails
 
 log = logs.get(__name__)
@@ -94,6 +94,11 @@ class GraphQLSockets:
     async def census(self) -> Mapping[str, int]:
         """Count what is connected, by the names of :mod:`services.presence`."""
         return await census(self._open)
+
+    @property
+    def draining(self) -> bool:
+        """Whether no more connections are taken."""
+        return self._draining
 
     def context(self, principal: Principal, locale: str, address: str) -> Context:
         return Context(self._runtime, self._tails, principal, locale, request_id_of(None), address)
@@ -201,6 +206,8 @@ class GraphQLSockets:
 
 class _Socket(Session):
     """One WebSocket. Its task reads messages."""
+
+    operation_type = Operation
 
     def __init__(self, sockets: GraphQLSockets, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         address: str = scope["client"][0] if scope.get("client") else ""
@@ -346,7 +353,8 @@ class _Socket(Session):
         if len(self.operations) >= self.limits.operations:
             self.tell_errors(id, [refusal("TOO_MANY_OPERATIONS", "Complete other operations first.")])
             return
-        self.operate(id, request)
+        principal = self.principal
+        self.operate(id, lambda: self.sessions.gateway.admitted(principal, request))
 
     # sending
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import orjson
 import strawberry
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -26,20 +27,27 @@ from core.ids import uuid7
 from core.settings import Settings
 from gateway.contracts import build_contracts
 from gateway.execution import Gateway
+from gateway.http import GraphQLEndpoint
 from gateway.requests import Origins
 from resolvers.base import action
 from resolvers.context import Context, Info
+from resolvers.feeds import follow
 from schema import enums as _enums  # noqa: F401
-from schema.base import ALL, C, M, exposes, mutation, query, result, subscription
+from schema.base import ALL, C, M, computed, exposes, mutation, query, result, shared, subscription
 from schema.build import assemble
+from schema.delivery import FeedReset
 from services import errors
-from subscriptions.direct import DirectWebSocketProtocol
-from subscriptions.feeds import Event
+from services.feeds import Feed
+from subscriptions.direct import DirectHttpProtocol, DirectWebSocketProtocol
+from subscriptions.feeds import ORDER, QUEUE, Event
 from subscriptions.protocol import SUBPROTOCOL
 from subscriptions.sessions import Limits
+from subscriptions.sse import EventStreams
+from subscriptions.updates import UpdateKind
 from subscriptions.websocket import GraphQLSockets
 from tests.realtime.log import PATIENCE, reader, until
 
+METHODS = ["GET", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]
 ALICE = Principal(PrincipalKind.CONSUMER, View.CONSUMER, uuid7(), uuid7(), expires_at=4e9)
 BOB = Principal(PrincipalKind.CONSUMER, View.CONSUMER, uuid7(), uuid7(), expires_at=4e9)
 
@@ -55,6 +63,10 @@ class Stage:
     done: list[str] = field(default_factory=list)
     failures: int = 0
     failure: Exception = field(default_factory=lambda: RuntimeError("a mistake of ours"))
+    executions: list[str] = field(default_factory=list)
+    snapshots: int = 0
+    banned: set[UUID | None] = field(default_factory=set)
+    hidden: set[tuple[UUID | None, str]] = field(default_factory=set)
 
 
 STAGE = Stage()
@@ -101,6 +113,85 @@ class FeedUpdate:
     cursor: str
     marks: list[str]
     reset: str | None
+
+
+def marks_of(root: Any) -> list[str]:
+    return root.value
+
+
+def count(root: Any, info: Info) -> int:
+    """Number of executions so far."""
+    STAGE.executions.append("shared")
+    return len(STAGE.executions)
+
+
+async def count_slowly(root: Any, info: Info) -> int:
+    await STAGE.go.wait()
+    return count(root, info)
+
+
+async def fail_sometimes(root: Any, info: Info) -> int:
+    if STAGE.failures:
+        STAGE.failures -= 1
+        raise STAGE.failure
+    return count(root, info)
+
+
+@exposes(shared=True)
+@strawberry.type
+class WatchUpdate:
+    cursor: str
+    kind: UpdateKind
+    reset: FeedReset | None
+    marks: list[str] = computed(marks_of)
+    counted: int = shared(computed(count))
+    slow: int = shared(computed(count_slowly))
+    fragile: int = shared(computed(fail_sometimes))
+
+    @strawberry.field
+    def me(self: Any, info: Info) -> str:
+        """Who asks: nothing that others may be shown."""
+        STAGE.executions.append(str(info.context.principal.subject))
+        return str(info.context.principal.subject)
+
+    @strawberry.field
+    def times(self: Any, number: int) -> int:
+        return number
+
+
+async def admit_to_marks(runtime: Any, principal: Principal, key: UUID) -> str:
+    if principal.subject in STAGE.banned:
+        raise errors.NotFound(resource="Order")
+    return ORDER.of(key)
+
+
+async def read_marks(runtime: Any, principal: Principal, key: UUID) -> tuple[int, list[str]]:
+    STAGE.snapshots += 1
+    return await reader(runtime.database, ORDER.of(key))()
+
+
+async def read_state(runtime: Any, principal: Principal, key: UUID) -> tuple[int, list[str]]:
+    STAGE.snapshots += 1
+    return await reader(runtime.database, QUEUE.of(key))()
+
+
+async def admit_to_state(runtime: Any, principal: Principal, key: UUID) -> str:
+    await admit_to_marks(runtime, principal, key)
+    return QUEUE.of(key)
+
+
+WATCHED : Feed[list[str]] = Feed(
+    name="watch", kind=ORDER, key="Order", readers="all but the banned", admit=admit_to_marks, snapshot=read_marks,
+    value=lambda event: [event.payload["mark"]],
+    shows=lambda principal, value: (principal.subject, value[-1] if value else "") not in STAGE.hidden,
+    over=lambda value: "last" in value,
+)  # fmt: skip
+STATE : Feed[list[str]] = Feed(
+    name="state", kind=QUEUE, key="Store", readers="all but the banned", admit=admit_to_state, snapshot=read_state,
+    over=lambda value: "last" in value,
+)  # fmt: skip
+WATCH = """subscription Watch($order: ID!, $after: String) {
+  watch(order: $order, after: $after) { cursor kind marks reset { reason } } }"""
 
 
 class Query:
@@ -155,6 +246,16 @@ class Subscription:
             value = update.value
             marks = [value.payload["mark"]] if isinstance(value, Event) else value
             yield Told(update.cursor, marks, update.reset.reason.value if update.reset else None)
+
+    @subscription(WatchUpdate, C, M)
+    def watch(self, info: Info, order: strawberry.ID, after: str | None = None) -> object:
+        """The marks of a lossless feed."""
+        return follow(info.context, WATCHED, order, after)
+
+    @subscription(WatchUpdate, C, M)
+    def state(self, info: Info, store: strawberry.ID, after: str | None = None) -> object:
+        """The marks so far of a feed of states."""
+        return follow(info.context, STATE, store, after)
 
 
 CONTRACTS = build_contracts(assemble([Query], [Mutation], [Subscription]))
@@ -237,6 +338,10 @@ class Site:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/graphql"
 
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.port}/graphql"
+
     @asynccontextmanager
     async def terminal(self, *, subprotocol: str | None = SUBPROTOCOL, **headers: str) -> AsyncIterator[Terminal]:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -271,13 +376,19 @@ async def serve(
         Origins.of(settings),
         Limits(**({"tick": 0.02} | limits)),  # type: ignore[arg-type]
     )
+
+    def context(principal: Principal, locale: str, request_id: str, address: str) -> Context:
+        return Context(runtime, tails, principal, locale, request_id, address)
+
+    endpoint = GraphQLEndpoint(gateway, doorman, context, settings, EventStreams(sockets))  # type: ignore[arg-type]
     # Named as TCP, or asyncio leaves Nagle's algorithm on and every second small message waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     listener.bind(("127.0.0.1", 0))
     listener.listen(2048)
     config = uvicorn.Config(
-        Starlette(routes=[WebSocketRoute("/graphql", sockets)]),
+        Starlette(routes=[Route("/graphql", endpoint.handle, methods=METHODS), WebSocketRoute("/graphql", sockets)]),
+        http=DirectHttpProtocol if direct else "httptools",
         ws=DirectWebSocketProtocol if direct else "websockets-sansio",
         ws_per_message_deflate=False,
         ws_ping_interval=None,
