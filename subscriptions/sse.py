@@ -303,15 +303,15 @@ class _Stream(Session):
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait([gone, self.over], return_when=asyncio.FIRST_COMPLETED)
-            if not gone.done() and not self.ended:
-                await asyncio.wait([gone, asyncio.ensure_future(self._outbox.ready())], return_when="FIRST_COMPLETED")
+            if not gone.done():
+                with suppress(TimeoutError, OSError):
+                    async with asyncio.timeout(self.limits.goodbye):
+                        await self._outbox.ready()
+                        await self._send({"type": "http.response.body", "body": self.reason})
         finally:
             gone.cancel()
             self._let_go()
-        if not gone.done():
-            with suppress(TimeoutError, OSError):
-                async with asyncio.timeout(self.limits.goodbye):
-                    await self._send({"type": "http.response.body", "body": self.reason})
+            self._outbox.close()
 
     def end(self, code: Close, reason: str) -> None:
         if self.ended:
@@ -324,7 +324,6 @@ class _Stream(Session):
     def _let_go(self) -> None:
         self.ended = True
         self.stop_all()
-        self._outbox.close()
         self._finish()
 
     def _finish(self) -> None:

@@ -253,7 +253,7 @@ class _Socket(Session):
             if self._closing is not None:
                 with suppress(TimeoutError, OSError):
                     async with asyncio.timeout(self.limits.goodbye):
-                        await self._outbox.finish()
+                        await self._outbox.ready()
                         await self._asgi_send(close_message(self._closing.code, self._closing.reason))
             self._outbox.close()
 

@@ -360,7 +360,7 @@ async def test_one_failed_execution_ends_the_sockets_to_come_back(city: City) ->
         await city.write("a", "b")
         for terminal in terminals:
             code, reason = await terminal.closed()
-            assert code == 1013 and reason.startswith("try again later ")
+            assert code == 1013 and reason.startswith("try again later")
     async with city.terminals("alice") as (alice,):
         assert (await follow(alice, query, order=city.order, after=first["cursor"]))["marks"] == ["a"]
         assert (await answer(alice))["marks"] == ["b"]

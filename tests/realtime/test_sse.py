@@ -81,7 +81,7 @@ async def test_subscription_by_get(page: Browser) -> None:
 async def test_by_persisted_id(page: Browser) -> None:
     document = "subscription Registered { numbers(upTo: 2) { value } }"
     id = document_id(document)
-    page.site.gateway.operations.add(View.CONSUMER, id, document)
+    page.site.gateway.operations.add(View.CONSUMER, page.site.gateway.contracts[View.CONSUMER], document)
     for asked in ({"documentId": id}, {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": id}}}):
         async with page.stream(json=asked) as stream:
             assert values(await stream.rest()) == [0, 1]
