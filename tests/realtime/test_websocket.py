@@ -231,7 +231,7 @@ async def test_errors_of_a_field_are_part_of_the_answer(ready: Terminal) -> None
     stage().failures = 1
     await ready.subscribe("q", 'mutation { note(text: "x") { ... on NumberUpdate { fragile } } }')
     message = await ready.receive()
-    assert message["type"] == "next" and message["payload"]["errors"][0]["extensions"]["code"] == "SERVICE_UNAVAILABLE"
+    assert message["type"] == "next" and message["payload"]["errors"][0]["extensions"]["code"] == "INTERNAL"
     assert (await ready.receive())["type"] == "complete"
 
 
