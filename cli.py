@@ -17,8 +17,6 @@ from typing import Annotated, Any, Final
 import orjson
 import structlog
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 import app as program
@@ -41,8 +39,10 @@ from serving.workers import Line
 from subscriptions import feeds
 from tools import operations
 from tools import schema_changes as changes_of_schema
+from tools.console import complaints, console, load_settings
 from tools.error_docs import error_docs
 from tools.feed_docs import feed_docs
+from tools.keys import keys_cli
 
 CONFIGURATION: Final = Path("docs/configuration.md")
 DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
@@ -53,25 +53,12 @@ DEVICE_SECRET: Final = "HUTONG_DEVICE_CLIENT_SECRET"
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 operations_cli = typer.Typer(no_args_is_help=True, help="Persisted operations: all that a partner can call.")
 cli.add_typer(operations_cli, name="operations")
+cli.add_typer(keys_cli, name="keys")
 cli.command()(replay)
 cli.command()(error_docs)
 cli.command()(feed_docs)
 
-console = Console()
-complaints = Console(stderr=True)
-
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; fail when the files are not up to date.")]
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """The settings of the environment with ``overrides``; a mistake in them ends the program with its explanation."""
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"])
-            complaints.print(f"[red]HUTONG_{name.upper()}[/]: {problem['msg']}")
-        raise typer.Exit(2) from None
 
 
 def development(**chosen: Any) -> Settings:

@@ -1,4 +1,5 @@
-"""``POST /oauth/token``: access tokens for machines, by client credentials (RFC 6749, section 4.4)."""
+"""``POST /oauth/token``: access tokens for machines, by client credentials (RFC 6749, section 4.4). And the public keys
+that tokens are verified by, at ``/.well-known/jwks.json``."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ from core.settings import Settings
 from models.database import Database
 
 MAX_BODY: Final = 8192
+JWKS_MAX_AGE: Final = 300
+"""Seconds; less than a new key is announced before it signs."""
 _NO_CLIENT: Final = hash_secret("")
 
 
@@ -63,7 +66,12 @@ def routes(ports: Ports, keys: SigningKeys) -> list[Route]:
         text, _ = issue(keys, view, subject, None, ttl, generation)
         return _answer(200, {"access_token": text, "token_type": "Bearer", "expires_in": int(ttl.total_seconds())})
 
-    return [Route("/oauth/token", token, methods=["POST"])]
+    async def jwks(request: Request) -> Response:
+        """Whoever verifies our access tokens finds the public keys here (RFC 7517)."""
+        headers = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}", "Access-Control-Allow-Origin": "*"}
+        return Response(orjson.dumps(keys.jwks()), media_type="application/jwk-set+json", headers=headers)
+
+    return [Route("/oauth/token", token, methods=["POST"]), Route("/.well-known/jwks.json", jwks, methods=["GET"])]
 
 
 async def _form(request: Request) -> dict[str, str]:

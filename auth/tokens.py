@@ -80,7 +80,7 @@ def issue(
         claims["sid"] = str(session_id)
     if generation:
         claims["gen"] = generation
-    key = keys.newest
+    key = keys.signing
     return _jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid}), expires_at
 
 
@@ -119,9 +119,14 @@ class Verifier:
         self._keys = keys
         self._remembered = remembered
         self._known: OrderedDict[str, Claims] = OrderedDict()
+        self._revision = keys.revision
 
     def verify(self, token: str, view: View | None = None) -> Claims:
         """The claims of ``token``, which must be for ``view`` when one is given. Raises Unauthenticated."""
+        self._keys.look()
+        if self._revision != self._keys.revision:
+            self._revision = self._keys.revision
+            self._known.clear()  # what a retired key signed does not count any more
         claims = self._known.get(token)
         if claims is None:
             claims = self._known[token] = verify(self._keys, token)

@@ -109,9 +109,24 @@ class Settings(BaseSettings):
     )
     access_token_ttl: timedelta = Field(timedelta(minutes=15), description="Life of an access token.")
     refresh_token_ttl: timedelta = Field(timedelta(days=30), description="Life of an unused refresh token.")
+    refresh_grace: timedelta = Field(
+        timedelta(seconds=30),
+        description="For how long a refresh token that was just used gives the same answer again, for a client that "
+        "lost it; later, it ends the session.",
+    )
     otp_ttl: timedelta = Field(timedelta(minutes=5), description="Life of a one-time code.")
     otp_resend_after: timedelta = Field(timedelta(seconds=60), description="Pause between two codes to one phone.")
-    otp_max_attempts: int = Field(5, description="Wrong guesses before a one-time code is void.")
+    otp_max_attempts: int = Field(5, ge=1, description="Wrong guesses before a one-time code is void.")
+    otp_codes_per_phone: int = Field(10, ge=0, description="Codes that a phone is sent in a day; 0 for no limit.")
+    otp_codes_per_address: int = Field(
+        300,
+        ge=0,
+        description="Codes asked for in a day from one public address (IPv6: /64), however many people share it.",
+    )
+    otp_codes_per_device: int = Field(20, ge=0, description="Codes asked for in a day by one installation of an app.")
+    otp_guesses_per_phone: int = Field(20, ge=0, description="Wrong codes for one phone in a day.")
+    otp_guesses_per_address: int = Field(300, ge=0, description="Wrong codes in a day from one public address.")
+    otp_guesses_per_device: int = Field(40, ge=0, description="Wrong codes in a day by one installation of an app.")
     pairing_ttl: timedelta = Field(timedelta(minutes=10), description="Life of a pairing code of a device.")
 
     # local-commerce rules

@@ -66,7 +66,7 @@ class Grant(Model):
 
 
 class OneTimeCode(Model):
-    """A code sent to a phone; only its keyed hash is kept."""
+    """A code sent to a phone; only its keyed hash is kept. ``view``: what for."""
 
     id = fields.UUIDField(primary_key=True, default=uuid7)
     phone = fields.CharField(max_length=16)
@@ -82,13 +82,31 @@ class OneTimeCode(Model):
         indexes = [Index(fields=("phone", "view", "created_at"))]
 
 
+class RateLimit(Model):
+    """Uses of a limit since its period began. ``id`` names the limit and holds a keyed hash of who is limited."""
+
+    id = fields.CharField(max_length=100, primary_key=True)
+    count = fields.IntField()
+    ends_at = fields.DatetimeField()
+
+    class Meta(Model.Meta):
+        table = "rate_limit"
+        indexes = [Index(fields=("ends_at",))]
+
+
 class RefreshSession(Model):
-    """A family of rotating refresh tokens. ``token_hash`` is the one that is valid now."""
+    """A family of rotating refresh tokens. ``token_hash`` is of the one that is valid now.
+
+    ``previous_hash`` is of the one that was exchanged for it at ``refreshed_at``.
+    """
 
     id = fields.UUIDField(primary_key=True, default=uuid7)
     person: fields.ForeignKeyRelation[Person] = fields.ForeignKeyField("models.Person", related_name="sessions")
     view = fields.CharField(max_length=10)
+    device = fields.CharField(max_length=80, null=True)  # as the app named itself at the sign-in
     token_hash = fields.CharField(max_length=64, unique=True)
+    previous_hash = fields.CharField(max_length=64, null=True)
+    refreshed_at = fields.DatetimeField(null=True)
     generation = fields.IntField(default=0)
     created_at = fields.DatetimeField()
     expires_at = fields.DatetimeField()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Protocol
 from uuid import UUID
 
 from auth.principals import Principal, PrincipalKind, View
@@ -16,7 +17,7 @@ from resolvers.context import Context, Info, batched
 from services import identity, sessions
 from services.delivery.reading import RiderRecord
 from services.errors import InvalidInput, NotFound
-from services.identity import OtpSent, PersonRecord, Session, SignedOut
+from services.identity import Caller, OtpSent, PersonRecord, Session, SignedOut
 from services.sessions import OpenSession, SessionsRevoked
 
 
@@ -90,14 +91,30 @@ staff_of = batched(_load_staff, attrgetter("id", "city_id"))
 # actions
 
 
-@action
-async def request_otp(context: Context, phone: str, view: View) -> OtpSent:
-    return await identity.request_otp(context.runtime, phone, view)
+class Installation(Protocol):
+    """What an app says of itself."""
+
+    id: str
+    name: str | None
+
+
+def caller(context: Context, installation: Installation | None) -> Caller:
+    """Where the request comes from. Raises InvalidInput."""
+    if installation is None:
+        return Caller(context.client_address)
+    return Caller.checked(context.client_address, installation.id, installation.name)
 
 
 @action
-async def sign_in(context: Context, phone: str, code: str, view: View, name: str | None) -> Session:
-    return await identity.sign_in(context.runtime, phone, code, view, name)
+async def request_otp(context: Context, phone: str, view: View, installation: Installation | None) -> OtpSent:
+    return await identity.request_otp(context.runtime, phone, view, caller(context, installation))
+
+
+@action
+async def sign_in(
+    context: Context, phone: str, code: str, view: View, name: str | None, installation: Installation | None
+) -> Session:
+    return await identity.sign_in(context.runtime, phone, code, view, name, caller(context, installation))
 
 
 @action

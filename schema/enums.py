@@ -26,7 +26,7 @@ from models.queueing import QueueAction, QueueTicketState
 from schema.base import declare_errors
 from services.delivery.fixes import FixProblem
 from services.delivery.nearby import RiderSupply
-from services.errors import EndReason
+from services.errors import EndReason, OtpLimit
 from subscriptions.updates import ResetReason, UpdateKind
 
 for enum in (
@@ -54,6 +54,7 @@ for enum in (
     UpdateKind,
     ResetReason,
     EndReason,
+    OtpLimit,
 ):
     strawberry.enum(enum, description=enum.__doc__ if enum.__doc__ and "\n" not in enum.__doc__ else None)
 

@@ -57,8 +57,10 @@ class Grant(Node):
 @strawberry.type(description="A sign-in that still holds.")
 class OpenSession:
     id: strawberry.ID = node_id("Session")
+    device: str | None = strawberry.field(description="As the app named it at the sign-in.")
     view: View
     created_at: datetime
+    last_used_at: datetime = strawberry.field(description="When its access token was last renewed.")
     expires_at: datetime = strawberry.field(description="When it ends unless it is refreshed.")
     current: bool = strawberry.field(description="The one of this request.")
 
@@ -87,7 +89,7 @@ class OtpSent:
 @strawberry.type
 class Session:
     access_token: str
-    refresh_token: str = strawberry.field(description="Valid once: refreshSession returns the next.")
+    refresh_token: str = strawberry.field(description="To be exchanged, by refreshSession, for the next.")
     expires_at: datetime = strawberry.field(description="When the access token ends.")
     view: View
     person: Person
@@ -104,6 +106,12 @@ class SignedOut:
 class SessionsRevoked:
     count: int = strawberry.field(description="Sign-ins that were ended; a partner or device counts as one.")
     at: datetime
+
+
+@strawberry.input(description="An app on a device, as it says of itself.")
+class InstallationInput:
+    id: str = strawberry.field(description="Random, 16 to 128 characters, the same as long as the app is installed.")
+    name: str | None = strawberry.field(default=None, description="What the person knows the device as.")
 
 
 @strawberry.input(description="Whose sessions: one's own unless a person or client is named.")
@@ -146,18 +154,31 @@ class IdentityQuery:
 @strawberry.type
 class IdentityMutation:
     @mutation(result("RequestOtpResult", OtpSent, errors.OtpRateLimited), *PEOPLE)
-    async def request_otp(self, info: Info, phone: str, view: View) -> object:
+    async def request_otp(
+        self, info: Info, phone: str, view: View, installation: InstallationInput | None = None
+    ) -> object:
         """Have a one-time code sent to a phone, to sign in to `view`."""
-        return await resolvers.request_otp(info.context, phone, view)
+        return await resolvers.request_otp(info.context, phone, view, installation)
 
-    @mutation(result("SignInResult", Session, errors.OtpInvalid), *PEOPLE)
-    async def sign_in(self, info: Info, phone: str, code: str, view: View, name: str | None = None) -> object:
+    @mutation(result("SignInResult", Session, errors.OtpInvalid, errors.OtpRateLimited), *PEOPLE)
+    async def sign_in(
+        self,
+        info: Info,
+        phone: str,
+        code: str,
+        view: View,
+        name: str | None = None,
+        installation: InstallationInput | None = None,
+    ) -> object:
         """Sign in with the code; `name` is kept when the person is new."""
-        return await resolvers.sign_in(info.context, phone, code, view, name)
+        return await resolvers.sign_in(info.context, phone, code, view, name, installation)
 
     @mutation(result("RefreshSessionResult", Session, errors.SessionInvalid), *PEOPLE)
     async def refresh_session(self, info: Info, refresh_token: str) -> object:
-        """Exchange a refresh token for new tokens. Using one twice ends the session."""
+        """Exchange a refresh token for new tokens.
+
+        One that was just used gives the same answer again, for a client that lost it; an older one ends the session.
+        """
         return await resolvers.refresh_session(info.context, refresh_token)
 
     @mutation(result("SignOutResult", SignedOut), *PEOPLE)

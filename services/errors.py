@@ -117,12 +117,28 @@ class OtpInvalid(BusinessError):
     }
 
 
+class OtpLimit(StrEnum):
+    """What limits one-time codes."""
+
+    PAUSE = "PAUSE"
+    """A code was just sent."""
+    PHONE = "PHONE"
+    """Codes or wrong guesses of the phone."""
+    ADDRESS = "ADDRESS"
+    """Of everybody at the caller's address."""
+    DEVICE = "DEVICE"
+    """Of the installation of the app."""
+
+
 @dataclass(eq=False)
 class OtpRateLimited(BusinessError):
+    """Too many codes were asked for, or too many wrong ones tried. ``limit``: PAUSE, PHONE, ADDRESS or DEVICE."""
+
     retry_after_seconds: int
+    limit: OtpLimit
     messages: ClassVar[dict[str, str]] = {
-        "en": "A code was just sent; ask again in {retry_after_seconds} s.",
-        "zh-CN": "验证码已发送，请 {retry_after_seconds} 秒后再试。",
+        "en": "Too many attempts; try again in {retry_after_seconds} s.",
+        "zh-CN": "操作过于频繁，请 {retry_after_seconds} 秒后再试。",
     }
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
-
-import orjson
 
 from auth.authenticate import PERSON_VIEWS
 from auth.principals import Principal, View
 from core.clock import wall_now
 from models.identity import GrantRole
-from services import access
+from services import access, audit
 from services.errors import NotFound, PermissionDenied
 from services.merchants.checks import text
 from services.runtime import Runtime
@@ -28,8 +26,11 @@ class OpenSession:
     """One sign-in that still holds. ``current``: the caller's own of this moment. Instants are wall time."""
 
     id: UUID
+    device: str | None
     view: View
     created_at: datetime
+    last_used_at: datetime
+    """When its access token was last renewed."""
     expires_at: datetime
     current: bool
 
@@ -47,14 +48,23 @@ async def open_sessions(runtime: Runtime, principal: Principal) -> list[OpenSess
     if principal.subject is None or principal.view not in PERSON_VIEWS:
         return []
     rows = await runtime.database.fetch(
-        """SELECT id, view, created_at, expires_at FROM refresh_session
-           WHERE person_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY id DESC LIMIT $3""",
+        """SELECT id, device, view, created_at, coalesce(refreshed_at, created_at) AS last_used_at, expires_at
+           FROM refresh_session WHERE person_id = $1 AND ended_at IS NULL AND expires_at > $2
+           ORDER BY id DESC LIMIT $3""",
         principal.subject,
         wall_now(),
         MOST_SHOWN,
     )
     return [
-        OpenSession(r["id"], View(r["view"]), r["created_at"], r["expires_at"], r["id"] == principal.session_id)
+        OpenSession(
+            r["id"],
+            r["device"],
+            View(r["view"]),
+            r["created_at"],
+            r["last_used_at"],
+            r["expires_at"],
+            r["id"] == principal.session_id,
+        )
         for r in rows
     ]
 
@@ -76,7 +86,7 @@ async def revoke_own(
         if session_id is not None and count == 0:
             raise NotFound(resource="Session")
         facts = {"session": session_id, "count": count, "reason": reason}
-        await _audit(unit, principal, "revoke_sessions", principal.subject, facts)
+        await audit.note(unit, principal, "revoke_sessions", principal.subject, facts)
     await access.changed(runtime, principal.subject)
     return SessionsRevoked(count, wall_now())
 
@@ -99,7 +109,7 @@ async def revoke_of_person(runtime: Runtime, principal: Principal, person_id: UU
         if not known:
             raise NotFound(resource="Person")
         count = await _end_sessions(unit, person_id, None, None)
-        await _audit(unit, principal, "revoke_sessions", person_id, {"count": count, "reason": reason})
+        await audit.note(unit, principal, "revoke_sessions", person_id, {"count": count, "reason": reason})
     await access.changed(runtime, person_id)
     return SessionsRevoked(count, wall_now())
 
@@ -127,7 +137,7 @@ async def revoke_of_client(
             wall_now(),
         )
         facts = {"client": client_id, "disabled": disable, "reason": reason}
-        await _audit(unit, principal, "revoke_sessions", client["id"], facts)
+        await audit.note(unit, principal, "revoke_sessions", client["id"], facts)
     await access.changed(runtime, client["id"])
     return SessionsRevoked(1, wall_now())
 
@@ -152,18 +162,4 @@ async def _end_sessions(unit: Unit, person_id: UUID, only: UUID | None, kept: UU
         wall_now(),
         only,
         kept,
-    )
-
-
-async def _audit(unit: Unit, principal: Principal, action: str, target_id: UUID, facts: dict[str, Any]) -> None:
-    await unit.sql.execute(
-        """INSERT INTO audit_entry (id, at, view, actor_id, action, target_id, facts)
-           VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-        unit.runtime.new_id(),
-        wall_now(),
-        principal.view,
-        principal.subject,
-        action,
-        target_id,
-        orjson.dumps(facts, default=str).decode(),
     )

@@ -73,7 +73,7 @@ async def test_a_token_for_somebody_elses_audience(city: City) -> None:
     keys = city.program.runtime.keys
 
     def signed(by: SigningKeys, **changed: Any) -> str:
-        return jwt.encode(claims | changed, by.newest.private, algorithm="ES256", headers={"kid": keys.newest.kid})
+        return jwt.encode(claims | changed, by.signing.private, algorithm="ES256", headers={"kid": keys.signing.kid})
 
     assert (await city.post({"query": VIEWER}, signed(keys)))[0] == 200
     foreign = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -12,8 +14,17 @@ from auth.tokens import Reason, Unauthenticated
 from models.identity import GrantRole
 from services import identity
 from services.errors import InvalidInput, NotFound, PermissionDenied, SessionInvalid
+from services.identity import Caller
 from services.runtime import Runtime
-from tests.identity.world import World, ago, build, phone, principal, sign_in
+from services.sessions import open_sessions
+from tests.identity.world import World, ago, build, code_sent, phone, principal, sign_in
+
+
+async def refreshed(runtime: Runtime, session: identity.Session, seconds: float) -> None:
+    """As if the last refresh had been so long ago."""
+    await runtime.database.execute(
+        "UPDATE refresh_session SET refreshed_at = $2 WHERE person_id = $1", session.person.id, ago(seconds=seconds)
+    )
 
 
 async def refused(runtime: Runtime, token: str) -> str:
@@ -52,6 +63,7 @@ async def test_only_hashes_of_refresh_tokens_are_stored(runtime: Runtime) -> Non
 async def test_an_old_refresh_token_ends_the_session(runtime: Runtime) -> None:
     first = await sign_in(runtime, phone(), View.CONSUMER)
     second = await identity.refresh_session(runtime, first.refresh_token)
+    await refreshed(runtime, second, runtime.settings.refresh_grace.total_seconds())
     assert await refused(runtime, first.refresh_token) == "REUSED"
     assert await refused(runtime, second.refresh_token) == "ENDED"
     authenticator = Authenticator(runtime.database, runtime.keys)
@@ -60,13 +72,71 @@ async def test_an_old_refresh_token_ends_the_session(runtime: Runtime) -> None:
 
 async def test_the_same_token_at_the_same_time_refreshes_once(runtime: Runtime) -> None:
     session = await sign_in(runtime, phone(), View.CONSUMER)
+    results = await asyncio.gather(*(identity.refresh_session(runtime, session.refresh_token) for _ in range(8)))
+    assert len({result.refresh_token for result in results}) == 1
+    generation = await runtime.database.fetchval(
+        "SELECT generation FROM refresh_session WHERE person_id = $1", session.person.id
+    )
+    assert generation == 1
+
+
+async def test_a_phone_that_lost_the_answer_asks_again(runtime: Runtime) -> None:
+    session = await sign_in(runtime, phone(), View.CONSUMER)
+    lost = await identity.refresh_session(runtime, session.refresh_token)
+    await refreshed(runtime, session, 25)
+    again = await identity.refresh_session(runtime, session.refresh_token)
+    assert again.refresh_token == lost.refresh_token
+    assert (await principal(runtime, again)).session_id == (await principal(runtime, lost)).session_id
+    # Asking again does not prolong the time for it.
+    await refreshed(runtime, session, 31)
+    assert await refused(runtime, session.refresh_token) == "REUSED"
+    assert await refused(runtime, again.refresh_token) == "ENDED"
+
+
+async def test_a_token_before_the_last_one_ends_the_session_at_once(runtime: Runtime) -> None:
+    first = await sign_in(runtime, phone(), View.CONSUMER)
+    second = await identity.refresh_session(runtime, first.refresh_token)
+    third = await identity.refresh_session(runtime, second.refresh_token)
+    assert await refused(runtime, first.refresh_token) == "REUSED"
+    assert await refused(runtime, third.refresh_token) == "ENDED"
+
+
+async def test_a_thief_and_the_owner_never_go_on_side_by_side(runtime: Runtime) -> None:
+    """Whoever of them comes with a token that the other has moved on from ends the session of both."""
+    stolen = (await sign_in(runtime, phone(), View.CONSUMER)).refresh_token
+    owner = await identity.refresh_session(runtime, stolen)
+    thief = await identity.refresh_session(runtime, stolen)
+    await refreshed(runtime, owner, 900)
+    following = await identity.refresh_session(runtime, owner.refresh_token)
+    await refreshed(runtime, owner, 31)
+    assert await refused(runtime, thief.refresh_token) == "REUSED"
+    assert await refused(runtime, following.refresh_token) == "ENDED"
+    authenticator = Authenticator(runtime.database, runtime.keys)
+    for session in (owner, thief, following):
+        assert await reason(authenticator, session.access_token) is Reason.REVOKED
+
+
+async def test_without_a_grace_every_second_use_ends_the_session(runtime: Runtime) -> None:
+    strict = replace(runtime, settings=runtime.settings.model_copy(update={"refresh_grace": timedelta(0)}))
+    session = await sign_in(strict, phone(), View.CONSUMER)
     results = await asyncio.gather(
-        *(identity.refresh_session(runtime, session.refresh_token) for _ in range(8)), return_exceptions=True
+        *(identity.refresh_session(strict, session.refresh_token) for _ in range(8)), return_exceptions=True
     )
     assert sum(not isinstance(result, BaseException) for result in results) == 1
-    reasons = {r.reason for r in results if isinstance(r, SessionInvalid)}
-    assert reasons <= {"REUSED", "ENDED"}
-    assert "REUSED" in reasons
+    assert {r.reason for r in results if isinstance(r, SessionInvalid)} <= {"REUSED", "ENDED"}
+
+
+async def test_sessions_tell_their_device_and_when_they_were_used(runtime: Runtime) -> None:
+    number = phone()
+    caller = Caller(device="Mi 14")
+    await identity.request_otp(runtime, number, View.CONSUMER, caller)
+    session = await identity.sign_in(runtime, number, code_sent(runtime, number), View.CONSUMER, None, caller)
+    who = await principal(runtime, session)
+    [listed] = await open_sessions(runtime, who)
+    assert (listed.device, listed.last_used_at, listed.current) == ("Mi 14", listed.created_at, True)
+    await identity.refresh_session(runtime, session.refresh_token)
+    [listed] = await open_sessions(runtime, who)
+    assert listed.last_used_at > listed.created_at
 
 
 async def test_made_up_tokens_are_unknown_and_end_nothing(runtime: Runtime) -> None:

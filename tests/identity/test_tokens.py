@@ -23,6 +23,7 @@ from core.settings import Settings
 
 KEYS = SigningKeys.generate()
 HOUR = timedelta(hours=1)
+NOW = timedelta(0)
 
 
 def reason(token: str, keys: SigningKeys = KEYS) -> Reason:
@@ -38,8 +39,8 @@ def forged(keys: SigningKeys = KEYS, *, headers: dict[str, Any] | None = None, *
         "iat": int(time.time()), "exp": int(time.time()) + 60,
     }  # fmt: skip
     claims = {name: value for name, value in (claims | changes).items() if value is not None}
-    header = {"kid": keys.newest.kid} | (headers or {})
-    return jwt.encode(claims, keys.newest.private, algorithm=ALGORITHM, headers=header)
+    header = {"kid": keys.signing.kid} | (headers or {})
+    return jwt.encode(claims, keys.signing.private, algorithm=ALGORITHM, headers=header)
 
 
 def unsigned(header: dict[str, Any], claims: dict[str, Any], signature: str = "") -> str:
@@ -55,7 +56,7 @@ def test_a_token_says_who_and_for_which_view(view: View) -> None:
     assert (claims.view, claims.subject, claims.session_id) == (view, subject, session)
     assert claims.expires_at == expires_at.timestamp() == pytest.approx(time.time() + 3600, abs=2)
     header = jwt.get_unverified_header(token)
-    assert (header["alg"], header["kid"]) == ("ES256", KEYS.newest.kid)
+    assert (header["alg"], header["kid"]) == ("ES256", KEYS.signing.kid)
     assert jwt.get_unverified_claims(token)["aud"] == view.value.lower()
 
 
@@ -87,7 +88,7 @@ def test_claims_that_are_missing_or_wrong_are_invalid(changes: dict[str, Any]) -
 
 def test_the_algorithm_is_not_the_tokens_choice() -> None:
     claims = jwt.get_unverified_claims(forged())
-    kid = KEYS.newest.kid
+    kid = KEYS.signing.kid
     for algorithm in ("none", "None", "NONE", "HS256", "RS256", ""):
         assert reason(unsigned({"alg": algorithm, "typ": "JWT", "kid": kid}, claims)) is Reason.INVALID
         assert reason(unsigned({"alg": algorithm, "typ": "JWT", "kid": kid}, claims, "AAAA")) is Reason.INVALID
@@ -100,7 +101,7 @@ def test_a_token_of_other_keys_is_invalid() -> None:
     others = SigningKeys.generate()
     token = issue(others, View.ADMIN, uuid4(), uuid4(), HOUR)[0]
     assert reason(token) is Reason.INVALID
-    assert reason(forged(others, headers={"kid": KEYS.newest.kid})) is Reason.INVALID
+    assert reason(forged(others, headers={"kid": KEYS.signing.kid})) is Reason.INVALID
 
 
 def test_changed_and_mutilated_tokens_are_invalid() -> None:
@@ -118,16 +119,16 @@ def test_rotation_logs_nobody_out(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     keys, elsewhere = SigningKeys.open(path), SigningKeys.open(path)
     before, _ = issue(keys, View.CONSUMER, uuid4(), uuid4(), HOUR)
-    old = keys.newest
-    assert keys.rotate() is keys.newest
-    assert keys.newest.kid != old.kid
+    old = keys.signing
+    assert keys.rotate(announced=NOW) is keys.signing
+    assert keys.signing.kid != old.kid
     after, _ = issue(keys, View.CONSUMER, uuid4(), uuid4(), HOUR)
-    assert jwt.get_unverified_header(after)["kid"] == keys.newest.kid
+    assert jwt.get_unverified_header(after)["kid"] == keys.signing.kid
     # In this process, in another that runs since before the rotation, and in a later one.
     for process in (keys, elsewhere, SigningKeys.open(path)):
         assert verify(process, before)
         assert verify(process, after)
-    assert elsewhere.newest.kid == keys.newest.kid
+    assert elsewhere.signing.kid == keys.signing.kid
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -135,13 +136,13 @@ def test_the_keys_file_is_made_once_private_and_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "keys.json"
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(SigningKeys.open, [path] * 8))
-    assert len({keys.newest.kid for keys in opened}) == 1
+    assert len({keys.signing.kid for keys in opened}) == 1
     assert len({keys.derive("x") for keys in opened}) == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
     settings = Settings(jwt_keys_file=path)
-    assert SigningKeys.of(settings).newest.kid == opened[0].newest.kid
-    assert SigningKeys.of(Settings(data_dir=path.parent)).newest.kid == opened[0].newest.kid
+    assert SigningKeys.of(settings).signing.kid == opened[0].signing.kid
+    assert SigningKeys.of(Settings(data_dir=path.parent)).signing.kid == opened[0].signing.kid
 
 
 def test_derived_secrets_differ_by_purpose_and_installation() -> None:

@@ -1,0 +1,36 @@
+"""Signing in, staying signed in, and who may do what."""
+
+from services.identity.codes import Caller, OtpSent, forget, request_otp
+from services.identity.people import PersonRecord, checked_name, checked_phone, ensure_person, people
+from services.identity.roles import (
+    grant_store_role,
+    grants_of_person,
+    register_rider,
+    revoke_grant,
+    staff,
+)
+from services.identity.signing_in import sign_in
+from services.identity.tokens import Session, SignedOut, open_session, refresh_session, sign_out
+
+__all__ = [
+    "Caller",
+    "OtpSent",
+    "PersonRecord",
+    "Session",
+    "SignedOut",
+    "checked_name",
+    "checked_phone",
+    "ensure_person",
+    "forget",
+    "grant_store_role",
+    "grants_of_person",
+    "open_session",
+    "people",
+    "refresh_session",
+    "register_rider",
+    "request_otp",
+    "revoke_grant",
+    "sign_in",
+    "sign_out",
+    "staff",
+]

@@ -1,0 +1,65 @@
+"""How often something may be done, counted in the database, so that it holds for all processes and after a restart.
+
+A count begins with the first use and starts over when its period has passed. What is counted (phones, addresses,
+installations) is kept as a keyed hash only.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from core.clock import wall_now
+from models.database import Connection, Database
+from services.runtime import Runtime
+
+DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most ``most`` uses of ``id`` in ``period``, in wall time. ``scope`` says what for."""
+
+    scope: str
+    id: str
+    most: int
+    period: timedelta = DAY
+
+
+def limit(runtime: Runtime, name: str, scope: str, subject: str, most: int) -> Limit:
+    """``most`` uses of ``name`` in a day by one ``subject``, which is a ``scope``: a phone, for example."""
+    digest = hmac.digest(runtime.keys.derive("limits"), f"{scope}\n{subject}".encode(), "sha256").hex()
+    return Limit(scope, f"{name}:{digest}", most)
+
+
+async def take(sql: Connection, limits: Sequence[Limit]) -> tuple[Limit, datetime] | None:
+    """Use each limit once, in this transaction. The first that is exhausted and when it starts over, or None.
+
+    Callers that take several take them in the same order, or they wait for each other for ever.
+    """
+    now = wall_now()
+    for one in limits:
+        taken = await sql.fetchval(
+            """INSERT INTO rate_limit AS l (id, count, ends_at) VALUES ($1, 1, $3)
+               ON CONFLICT (id) DO UPDATE SET
+                   count = CASE WHEN l.ends_at <= $2 THEN 1 ELSE l.count + 1 END,
+                   ends_at = CASE WHEN l.ends_at <= $2 THEN excluded.ends_at ELSE l.ends_at END
+               WHERE l.ends_at <= $2 OR l.count < $4 RETURNING 1""",
+            one.id,
+            now,
+            now + one.period,
+            one.most,
+        )
+        if taken is None:
+            return one, await sql.fetchval("SELECT ends_at FROM rate_limit WHERE id = $1", one.id)
+    return None
+
+
+async def give_back(database: Database, limits: Sequence[Limit]) -> None:
+    """Undo one use of each: it turned out not to count."""
+    await database.execute(
+        "UPDATE rate_limit SET count = count - 1 WHERE id = ANY($1::text[]) AND count > 0", [one.id for one in limits]
+    )
