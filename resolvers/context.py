@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
@@ -86,6 +86,22 @@ class Batched(Protocol[K, V]):
     batch: Batch[K, V]
 
     def __call__(self, root: Any, info: Info) -> Coroutine[Any, Any, V | None]: ...
+
+
+def by_arguments(
+    read: Callable[[Context, list[K], Any], Awaitable[Mapping[K, V]]],
+) -> Load[tuple[K, Any], V]:
+    """For fields with arguments: a loader of (key, arguments) that calls ``read`` once for all keys with the same."""
+
+    async def load(context: Context, keys: list[tuple[K, Any]]) -> list[V]:
+        found: dict[tuple[K, Any], V] = {}
+        for arguments in dict.fromkeys(arguments for _, arguments in keys):
+            wanted = [key for key, asked in keys if asked == arguments]
+            values = await read(context, wanted, arguments)
+            found.update(((key, arguments), values[key]) for key in wanted)
+        return [found[asked] for asked in keys]
+
+    return load
 
 
 def batched(load: Load[K, V], key: Callable[[Any], K | None]) -> Batched[K, V]:

@@ -16,7 +16,7 @@ from core.phones import masked
 from models.delivery import DeliveryState
 from resolvers import ordering
 from resolvers.base import Page, action, key, make_page, page_size
-from resolvers.context import Context, Info, batched
+from resolvers.context import Context, Info, batched, by_arguments
 from resolvers.feeds import admit, follow, poll
 from services import presence
 from services.delivery import nearby, reading, riders, tasks, tracks
@@ -88,6 +88,15 @@ def is_stale(root: Position, info: Info) -> bool:
     return runtime.clock.now() - root.recorded_at > runtime.settings.location_stale_after
 
 
+async def _tracks(
+    context: Context, keys: list[UUID], window: tuple[int, datetime | None]
+) -> dict[UUID, list[TrackPoint]]:
+    return await tracks.tracks(context.runtime, keys, *window)
+
+
+_load_tracks = by_arguments(_tracks)
+
+
 async def track_of(root: DeliveryRecord, info: Info, first: int, after: str | None = None) -> Page[TrackPoint]:
     """The way of a delivery for its rider and the admins of the city. Raises NotFound."""
     principal = info.context.principal
@@ -96,7 +105,7 @@ async def track_of(root: DeliveryRecord, info: Info, first: int, after: str | No
     if after is not None and not (after.isdecimal() and len(after) <= 18):
         raise InvalidInput(field="after", reason="is not a cursor of this list")
     since = None if after is None else instant_of(int(after))
-    points = await tracks.track(info.context.runtime, root.id, page_size(first) + 1, since)
+    points = await info.context.loader(_load_tracks).load((root.id, (page_size(first) + 1, since)))
     return make_page(points, first, lambda point: str(version_of(point.recorded_at)), after=after)
 
 
@@ -162,12 +171,22 @@ async def open_deliveries(context: Context, first: int) -> list[DeliveryRecord]:
     return await reading.open_deliveries(context.runtime, context.principal, page_size(first), context.columns)
 
 
+async def _riders_of_cities(
+    context: Context, keys: list[UUID], window: tuple[bool, int, UUID | None]
+) -> dict[UUID, list[RiderRecord]]:
+    return await reading.riders_of_cities(context.runtime, keys, *window)
+
+
+_load_riders_of_cities = by_arguments(_riders_of_cities)
+
+
 async def city_riders(root: Any, info: Info, online_only: bool, first: int, after: str | None) -> Page[RiderRecord]:
     """Riders of a city for its admins. Raises NotFound."""
     if not info.context.principal.administers(root.id):
         raise NotFound(resource="City")
     after_key = None if after is None else key("Rider", after)
-    rows = await reading.riders_of_city(info.context.runtime, root.id, online_only, page_size(first) + 1, after_key)
+    window = online_only, page_size(first) + 1, after_key
+    rows = await info.context.loader(_load_riders_of_cities).load((root.id, window))
     return make_page(rows, first, lambda row: ids.encode("Rider", row.id), after=after)
 
 

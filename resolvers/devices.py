@@ -22,7 +22,7 @@ from models.devices import (
 )
 from resolvers import merchants
 from resolvers.base import Page, action, key, make_page, or_none, page_size
-from resolvers.context import Context, Info, batched
+from resolvers.context import Context, Info, batched, by_arguments
 from resolvers.feeds import admit, follow
 from services import devices
 from services.devices import Actor, CommandRecord, DeviceRecord, Note, OpenGate, OrderTicket, Pairing
@@ -59,6 +59,15 @@ device_of = batched(
 order_of = batched(_load_orders, attrgetter("order_id"))
 
 
+async def _histories(
+    context: Context, keys: list[UUID], window: tuple[int, UUID | None]
+) -> dict[UUID, list[CommandRecord]]:
+    return await devices.history(context.runtime, keys, *window)
+
+
+_load_histories = by_arguments(_histories)
+
+
 async def commands_of(root: Any, info: Info, first: int, after: str | None = None) -> Page[CommandRecord]:
     """A page of what a device was sent, newest first."""
     size = page_size(first)
@@ -66,7 +75,7 @@ async def commands_of(root: Any, info: Info, first: int, after: str | None = Non
         before = None if after is None else UUID(hex=after)
     except ValueError:
         raise InvalidInput(field="after", reason="is not a cursor of this list") from None
-    rows = await devices.history(info.context.runtime, root.id, size + 1, before)
+    rows = await info.context.loader(_load_histories).load((root.id, (size + 1, before)))
     return make_page(rows, size, lambda command: command.id.hex, after=after)
 
 

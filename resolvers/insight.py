@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, Final
+from uuid import UUID
 
-from resolvers.context import Context, Info
+from resolvers.context import Context, Info, batched
 from resolvers.feeds import follow
 from services import insight
+from services.errors import NotFound
 from services.feeds import CITY_UPDATES
 from services.insight import CityOverview
 from subscriptions.updates import Update
@@ -17,9 +20,14 @@ MIN_INTERVAL: Final = timedelta(seconds=1)
 """Real time between two updates of one city, however much happens."""
 
 
-async def overview_of(root: Any, info: Info) -> Any:
-    """The overview of a city (anything with the city's key as ``id``). Raises NotFound."""
-    return await insight.overview(info.context.runtime, info.context.principal, root.id)
+async def _load_overviews(context: Context, keys: list[UUID]) -> list[CityOverview | Exception]:
+    """The overviews of cities for their admins; NotFound for others."""
+    mine = [city_id for city_id in keys if context.principal.administers(city_id)]
+    found = await insight.overviews(context.runtime, mine) if mine else {}
+    return [found.get(city_id) or NotFound(resource="City") for city_id in keys]
+
+
+overview_of = batched(_load_overviews, attrgetter("id"))
 
 
 def city_updates(context: Context, city: str) -> AsyncIterator[Update[CityOverview]]:

@@ -13,7 +13,7 @@ from core.geo import Point
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode
 from resolvers.base import Page, action, key, make_page, or_none, page_size
-from resolvers.context import Context, Info, Load, batched
+from resolvers.context import Context, Info, Load, batched, by_arguments
 from services import merchants, presence, pricing
 from services.columns import Columns
 from services.errors import InvalidInput, NotFound
@@ -144,26 +144,20 @@ async def opens_at(root: Any, info: Info) -> datetime | None:
     return pricing.next_opening(root, info.context.runtime.clock.now())
 
 
-Paged = tuple[UUID, int, UUID | None]
-"""Whose page, of how many, after which."""
+Window = tuple[int, UUID | None]
+"""How many, after which."""
 
 
-def _by_page(
-    read: Callable[[Runtime, list[UUID], int, UUID | None, Columns], Awaitable[dict[UUID, list[StoreRecord]]]],
-) -> Load[Paged, list[StoreRecord]]:
-    async def load(context: Context, keys: list[Paged]) -> list[list[StoreRecord]]:
-        found: dict[Paged, list[StoreRecord]] = {}
-        for limit, after in dict.fromkeys(wanted[1:] for wanted in keys):
-            owners = [wanted[0] for wanted in keys if wanted[1:] == (limit, after)]
-            for owner, stores in (await read(context.runtime, owners, limit, after, context.columns)).items():
-                found[owner, limit, after] = stores
-        return [found[wanted] for wanted in keys]
-
-    return load
+async def _stores_of_cities(context: Context, keys: list[UUID], window: Window) -> dict[UUID, list[StoreRecord]]:
+    return await merchants.stores_of_cities(context.runtime, keys, *window, context.columns)
 
 
-_load_stores_of_cities = _by_page(merchants.stores_of_cities)
-_load_stores_of_merchants = _by_page(merchants.stores_of_merchants)
+async def _stores_of_merchants(context: Context, keys: list[UUID], window: Window) -> dict[UUID, list[StoreRecord]]:
+    return await merchants.stores_of_merchants(context.runtime, keys, *window, context.columns)
+
+
+_load_stores_of_cities = by_arguments(_stores_of_cities)
+_load_stores_of_merchants = by_arguments(_stores_of_merchants)
 
 
 async def stores_of_city(root: Any, info: Info, first: int, after: str | None = None) -> Page[StoreRecord]:
@@ -177,10 +171,10 @@ async def stores_of_merchant(root: Any, info: Info, first: int, after: str | Non
 
 
 async def _page_of(
-    context: Context, load: Load[Paged, list[StoreRecord]], owner: UUID, first: int, after: str | None
+    context: Context, load: Load[tuple[UUID, Window], list[StoreRecord]], owner: UUID, first: int, after: str | None
 ) -> Page[StoreRecord]:
     size = page_size(first)
-    rows = await context.loader(load).load((owner, size + 1, _after(after)))
+    rows = await context.loader(load).load((owner, (size + 1, _after(after))))
     return make_page(rows, size, _cursor, after=after)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from core.geo import Point
 from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import Payment, PaymentState
 from resolvers.base import Page, action, key, make_page, or_none, page_size
-from resolvers.context import Context, Info, batched
+from resolvers.context import Context, Info, batched, by_arguments
 from resolvers.feeds import follow, poll
 from services import payments
 from services.errors import InvalidInput, NotFound
@@ -67,18 +68,45 @@ async def city_orders(
     return await _page(info.context, "city_id", root.id, states, first, after)
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Which orders of what the keys are."""
+
+    scope: str
+    states: tuple[OrderState, ...] | None
+    limit: int
+    before: UUID | None
+
+
+async def _orders(context: Context, keys: list[UUID], window: _Window) -> dict[UUID, list[OrderRecord]]:
+    return await reading.pages(
+        context.runtime, window.scope, keys, window.states, window.limit, window.before, context.columns
+    )
+
+
+_load_pages = by_arguments(_orders)
+
+
 async def _page(
     context: Context, scope: str, scope_key: UUID, states: list[OrderState] | None, first: int, after: str | None
 ) -> Page[OrderRecord]:
     before = None if after is None else key("Order", after)
-    rows = await reading.page(context.runtime, scope, scope_key, states, page_size(first) + 1, before, context.columns)
+    window = _Window(scope, None if states is None else tuple(states), page_size(first) + 1, before)
+    rows = await context.loader(_load_pages).load((scope_key, window))
     return make_page(rows, first, lambda row: ids.encode("Order", row.id), after=after)
+
+
+async def _events(context: Context, keys: list[UUID], window: tuple[int, int]) -> dict[UUID, list[OrderEvent]]:
+    return await reading.events(context.runtime, keys, *window)
+
+
+_load_events = by_arguments(_events)
 
 
 async def order_events(root: OrderRecord, info: Info, first: int, after: str | None = None) -> Page[OrderEvent]:
     if after is not None and not after.isdigit():
         raise InvalidInput(field="after", reason="is not a cursor of this list")
-    rows = await reading.events(info.context.runtime, root.id, page_size(first) + 1, int(after or 0))
+    rows = await info.context.loader(_load_events).load((root.id, (page_size(first) + 1, int(after or 0))))
     return make_page(rows, first, lambda row: str(row.version), after=after)
 
 

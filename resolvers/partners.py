@@ -9,9 +9,10 @@ from uuid import UUID
 
 from core import ids
 from resolvers.base import Page, action, key, make_page, or_none, page_size
-from resolvers.context import Context, Info
+from resolvers.context import Context, Info, by_arguments
 from services import documents, partners
 from services.documents import DocumentRecord, Registration
+from services.errors import NotFound
 from services.partners import PartnerRecord
 
 # fields
@@ -31,11 +32,22 @@ def public_document_id(root: DocumentRecord) -> str:
 # queries
 
 
+async def _partners(
+    context: Context, keys: list[UUID], window: tuple[int, UUID | None]
+) -> dict[UUID, list[PartnerRecord]]:
+    return await partners.of_cities(context.runtime, keys, *window)
+
+
+_load_partners = by_arguments(_partners)
+
+
 async def city_partners(root: Any, info: Info, first: int, after: str | None = None) -> Page[PartnerRecord]:
     """Partners of a city for its admins. Raises NotFound."""
     after_key = None if after is None else key("Partner", after)
     context = info.context
-    rows = await partners.of_city(context.runtime, context.principal, root.id, page_size(first) + 1, after_key)
+    if not context.principal.administers(root.id):
+        raise NotFound(resource="City")
+    rows = await context.loader(_load_partners).load((root.id, (page_size(first) + 1, after_key)))
     return make_page(rows, first, lambda row: ids.encode("Partner", row.id), after=after)
 
 

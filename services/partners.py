@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,6 +11,7 @@ from uuid import UUID
 from auth.principals import Principal, View
 from models.database import Record
 from services.errors import NotFound
+from services.pages import of_each
 from services.runtime import Runtime
 
 
@@ -43,17 +45,11 @@ async def get(runtime: Runtime, principal: Principal, partner_id: UUID) -> Partn
     return _partner(row)
 
 
-async def of_city(
-    runtime: Runtime, principal: Principal, city_id: UUID, limit: int, after: UUID | None
-) -> list[PartnerRecord]:
-    """Partners of a city by key, at most ``limit`` with keys above ``after``. Raises NotFound."""
-    if not principal.administers(city_id):
-        raise NotFound(resource="City")
-    rows = await runtime.database.fetch(
-        f"""SELECT {_COLUMNS} FROM client WHERE kind = 'PARTNER' AND city_id = $1
-            AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3""",
-        city_id,
-        after,
-        limit,
-    )
-    return [_partner(row) for row in rows]
+async def of_cities(
+    runtime: Runtime, city_ids: Sequence[UUID], limit: int, after: UUID | None
+) -> dict[UUID, list[PartnerRecord]]:
+    """Partners of each city by key, at most ``limit`` with keys above ``after``, without any check of who asks."""
+    page = f"""SELECT {_COLUMNS} FROM client WHERE kind = 'PARTNER' AND city_id = k.key
+        AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3"""
+    found = await of_each(runtime, city_ids, "uuid", page, "page.id", after, limit)
+    return {key: [_partner(row) for row in rows] for key, rows in found.items()}

@@ -15,6 +15,7 @@ from services.columns import ALL, Columns
 from services.delivery.fixes import Position
 from services.errors import NotFound
 from services.ordering.records import DeliveryRecord, deliveries
+from services.pages import of_each
 from services.runtime import Runtime
 from subscriptions.feeds import RIDER_TASKS
 
@@ -117,16 +118,21 @@ async def visible_positions(runtime: Runtime, delivery_ids: Sequence[UUID]) -> d
 async def riders_of_city(
     runtime: Runtime, city_id: UUID, online_only: bool = False, limit: int = 2_000, after: UUID | None = None
 ) -> list[RiderRecord]:
-    """Riders of the city in the order of their keys, at most ``limit`` with keys above ``after``."""
-    rows = await runtime.database.fetch(
-        f"""SELECT {COLUMNS} FROM rider WHERE city_id = $1 AND (online OR NOT $2)
-            AND ($3::uuid IS NULL OR id > $3) ORDER BY id LIMIT $4""",
-        city_id,
-        online_only,
-        after,
-        limit,
-    )
-    return await located(runtime, rows)
+    """:func:`riders_of_cities` of one city."""
+    return (await riders_of_cities(runtime, [city_id], online_only, limit, after))[city_id]
+
+
+async def riders_of_cities(
+    runtime: Runtime, city_ids: Sequence[UUID], online_only: bool, limit: int, after: UUID | None
+) -> dict[UUID, list[RiderRecord]]:
+    """Riders of each city in the order of their keys, at most ``limit`` with keys above ``after``."""
+    page = f"""SELECT {COLUMNS} FROM rider WHERE city_id = k.key AND (online OR NOT $2)
+        AND ($3::uuid IS NULL OR id > $3) ORDER BY id LIMIT $4"""
+    found = await of_each(runtime, city_ids, "uuid", page, "page.id", online_only, after, limit)
+    riders: dict[UUID, list[RiderRecord]] = {city_id: [] for city_id in city_ids}
+    for rider in await located(runtime, [row for rows in found.values() for row in rows]):
+        riders[rider.city_id].append(rider)
+    return riders
 
 
 async def by_ids(runtime: Runtime, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, DeliveryRecord]:

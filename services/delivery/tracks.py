@@ -6,11 +6,13 @@ about a delivery last (PIPL art. 19, 28).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from core.geo import Point
+from services.pages import of_each
 from services.runtime import Runtime
 
 
@@ -23,16 +25,20 @@ class TrackPoint:
     accuracy_metres: float | None
 
 
-async def track(runtime: Runtime, delivery_id: UUID, limit: int, after: datetime | None = None) -> list[TrackPoint]:
-    """Points recorded after ``after``, oldest first, at most ``limit``. Written with a delay of seconds."""
-    rows = await runtime.database.fetch(
-        """SELECT latitude, longitude, recorded_at, accuracy_m FROM track_point
-           WHERE delivery_id = $1 AND ($2::timestamptz IS NULL OR recorded_at > $2) ORDER BY recorded_at LIMIT $3""",
-        delivery_id,
-        after,
-        limit,
-    )
-    return [TrackPoint(Point(r["latitude"], r["longitude"]), r["recorded_at"], r["accuracy_m"]) for r in rows]
+async def tracks(
+    runtime: Runtime, delivery_ids: Sequence[UUID], limit: int, after: datetime | None = None
+) -> dict[UUID, list[TrackPoint]]:
+    """Of each delivery the points recorded after ``after``, oldest first, at most ``limit``.
+
+    Written with a delay of seconds.
+    """
+    page = """SELECT latitude, longitude, recorded_at, accuracy_m FROM track_point
+        WHERE delivery_id = k.key AND ($2::timestamptz IS NULL OR recorded_at > $2) ORDER BY recorded_at LIMIT $3"""
+    found = await of_each(runtime, delivery_ids, "uuid", page, "page.recorded_at", after, limit)
+    return {
+        key: [TrackPoint(Point(r["latitude"], r["longitude"]), r["recorded_at"], r["accuracy_m"]) for r in rows]
+        for key, rows in found.items()
+    }
 
 
 async def forget(runtime: Runtime) -> int:

@@ -19,6 +19,7 @@ from services.devices.records import (
 )
 from services.errors import NotFound, PermissionDenied
 from services.merchants import get_store
+from services.pages import of_each
 from services.runtime import Runtime
 from subscriptions.feeds import DEVICE_COMMANDS, STORE_DEVICES, Signal
 
@@ -122,16 +123,15 @@ async def find_command(runtime: Runtime, principal: Principal, command_id: UUID)
     return command_from_row(row).at(runtime.clock.now()), device
 
 
-async def history(runtime: Runtime, device_id: UUID, limit: int, before: UUID | None) -> list[CommandRecord]:
-    """Commands of a device, newest first, at most ``limit``, older than ``before``."""
-    rows = await runtime.database.fetch(
-        f"{COMMAND_SELECT} WHERE c.device_id = $1 AND ($2::uuid IS NULL OR c.id < $2) ORDER BY c.id DESC LIMIT $3",
-        device_id,
-        before,
-        limit,
-    )
+async def history(
+    runtime: Runtime, device_ids: Sequence[UUID], limit: int, before: UUID | None
+) -> dict[UUID, list[CommandRecord]]:
+    """Commands of each device, newest first, at most ``limit``, older than ``before``."""
+    page = f"""{COMMAND_SELECT} WHERE c.device_id = k.key AND ($2::uuid IS NULL OR c.id < $2)
+        ORDER BY c.id DESC LIMIT $3"""
+    found = await of_each(runtime, device_ids, "uuid", page, "page.id DESC", before, limit)
     now = runtime.clock.now()
-    return [command_from_row(row).at(now) for row in rows]
+    return {key: [command_from_row(row).at(now) for row in rows] for key, rows in found.items()}
 
 
 # what a device is handed

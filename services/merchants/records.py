@@ -20,6 +20,7 @@ from models.ordering import FulfilmentMode
 from services.columns import ALL, Columns, Shape, by_value
 from services.errors import NotFound
 from services.merchants.hours import OpeningHours, from_json
+from services.pages import of_each
 from services.runtime import Runtime
 from services.unit import Unit
 
@@ -181,19 +182,10 @@ async def _stores_of(
     runtime: Runtime, owner: str, keys: Sequence[UUID], limit: int, after: UUID | None, columns: Columns
 ) -> dict[UUID, list[StoreRecord]]:
     chosen = STORES.choose(columns.of(StoreRecord))
-    rows = await runtime.database.fetch(
-        f"""SELECT s.*, k.id FROM unnest($1::uuid[]) AS k (id) CROSS JOIN LATERAL (
-                SELECT {chosen.sql} FROM store s WHERE s.{owner} = k.id AND ($2::uuid IS NULL OR s.id > $2)
-                ORDER BY s.id LIMIT $3
-            ) s ORDER BY k.id, s.id""",
-        list(keys),
-        after,
-        limit,
-    )
-    found: dict[UUID, list[StoreRecord]] = {key: [] for key in keys}
-    for row in rows:
-        found[row[-1]].append(chosen.record(row[:-1]))
-    return found
+    page = f"""SELECT {chosen.sql} FROM store s WHERE s.{owner} = k.key AND ($2::uuid IS NULL OR s.id > $2)
+        ORDER BY s.id LIMIT $3"""
+    found = await of_each(runtime, keys, "uuid", page, "page.id", after, limit)
+    return {key: [chosen.record(row[:-1]) for row in rows] for key, rows in found.items()}
 
 
 async def _by_ids(

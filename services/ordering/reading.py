@@ -17,6 +17,7 @@ from services.errors import NotFound
 from services.ordering.machine import ON_STORE_BOARD, actor_of
 from services.ordering.placing import QuoteRecord, quote_line
 from services.ordering.records import ORDER_SELECT, OrderRecord, Select, order_from_row, orders
+from services.pages import of_each
 from services.runtime import Runtime
 from subscriptions.feeds import ORDER, STORE_ORDERS
 
@@ -87,22 +88,31 @@ async def page(
     before: UUID | None,
     columns: Columns = ALL,
 ) -> list[OrderRecord]:
-    """Newest first, at most ``limit``, older than ``before``.
+    """:func:`pages` of one ``key``."""
+    return (await pages(runtime, scope, [key], states, limit, before, columns))[key]
 
-    ``scope`` is ``consumer_id``, ``store_id`` (paid ones only) or ``city_id``.
+
+async def pages(
+    runtime: Runtime,
+    scope: str,
+    keys: Sequence[UUID],
+    states: Sequence[OrderState] | None,
+    limit: int,
+    before: UUID | None,
+    columns: Columns = ALL,
+) -> dict[UUID, list[OrderRecord]]:
+    """Orders of each key, newest first, at most ``limit``, older than ``before``.
+
+    ``scope``, what the keys are: ``consumer_id``, ``store_id`` (paid ones only) or ``city_id``.
     """
     assert scope in ("consumer_id", "store_id", "city_id")
     paid = " AND o.paid_at IS NOT NULL" if scope == "store_id" else ""
     select = orders(columns)
-    rows = await runtime.database.fetch(
-        f"""{select.sql} WHERE o.{scope} = $1{paid} AND ($2::text[] IS NULL OR o.state = ANY($2))
-            AND ($3::uuid IS NULL OR o.id < $3) ORDER BY o.id DESC LIMIT $4""",
-        key,
-        None if states is None else list(states),
-        before,
-        limit,
-    )
-    return list(map(select.record, rows))
+    page = f"""{select.sql} WHERE o.{scope} = k.key{paid} AND ($2::text[] IS NULL OR o.state = ANY($2))
+        AND ($3::uuid IS NULL OR o.id < $3) ORDER BY o.id DESC LIMIT $4"""
+    wanted = None if states is None else list(states)
+    found = await of_each(runtime, keys, "uuid", page, "page.id DESC", wanted, before, limit)
+    return {key: [select.record(row[:-1]) for row in rows] for key, rows in found.items()}
 
 
 async def lines_of(
@@ -126,16 +136,16 @@ async def order_of_line(runtime: Runtime, line_id: UUID) -> UUID | None:
     return await runtime.database.fetchval("SELECT order_id FROM order_line WHERE id = $1", line_id)
 
 
-async def events(runtime: Runtime, order_id: UUID, limit: int, after: int) -> list[OrderEvent]:
-    """Steps with versions above ``after``, in order."""
-    rows = await runtime.database.fetch(
-        """SELECT "offset", type, at, payload ->> 'actor' AS actor, payload #>> '{order,state}' AS state
-           FROM feed_event WHERE feed = $1 AND "offset" > $2 ORDER BY "offset" LIMIT $3""",
-        ORDER.of(order_id),
-        after,
-        limit,
-    )
-    return [OrderEvent(r["offset"], r["type"], r["at"], r["actor"], OrderState(r["state"])) for r in rows]
+async def events(runtime: Runtime, order_ids: Sequence[UUID], limit: int, after: int) -> dict[UUID, list[OrderEvent]]:
+    """Of each order the steps with versions above ``after``, in order."""
+    page = """SELECT "offset", type, at, payload ->> 'actor' AS actor, payload #>> '{order,state}' AS state
+        FROM feed_event WHERE feed = k.key AND "offset" > $2 ORDER BY "offset" LIMIT $3"""
+    feeds = {ORDER.of(order_id): order_id for order_id in order_ids}
+    found = await of_each(runtime, list(feeds), "text", page, 'page."offset"', after, limit)
+    return {
+        feeds[feed]: [OrderEvent(r["offset"], r["type"], r["at"], r["actor"], OrderState(r["state"])) for r in rows]
+        for feed, rows in found.items()
+    }
 
 
 async def snapshot(runtime: Runtime, order_id: UUID) -> tuple[int, OrderRecord]:

@@ -194,14 +194,14 @@ async def test_an_offer_is_no_delivery(work: Work) -> None:
     await work.locations.publish()
     await work.locations.write()
     assert location_signals(work) == []
-    assert await tracks.track(city.runtime, order.delivery.id, 10) == []
+    assert (await tracks.tracks(city.runtime, [order.delivery.id], 10))[order.delivery.id] == []
     await tasks.accept_offer(city.runtime, rider, order.delivery.id)
     work.locations.deliver([Signal(RIDER_TASKS.of(rider.rider_id), 2)])
     await city.runtime.locations.report(rider.rider_id, [work.fix(1)])
     await work.locations.publish()
     await work.locations.write()
     assert len(location_signals(work)) == 1
-    assert len(await tracks.track(city.runtime, order.delivery.id, 10)) == 1
+    assert len((await tracks.tracks(city.runtime, [order.delivery.id], 10))[order.delivery.id]) == 1
 
 
 async def test_fixes_from_before_the_delivery_are_not_in_its_track(work: Work) -> None:
@@ -354,8 +354,8 @@ async def test_a_track_is_read_in_pages(work: Work) -> None:
     await work.locations.report(work.rider_id, [work.fix(-10 * n) for n in range(30)])
     await work.locations.write()
     runtime = work.city.runtime
-    first = await tracks.track(runtime, work.delivery_id, 20)
-    rest = await tracks.track(runtime, work.delivery_id, 20, first[-1].recorded_at)
+    first = (await tracks.tracks(runtime, [work.delivery_id], 20))[work.delivery_id]
+    rest = (await tracks.tracks(runtime, [work.delivery_id], 20, first[-1].recorded_at))[work.delivery_id]
     assert [p.recorded_at for p in first + rest] == await work.track()
     assert len(first + rest) == 30
-    assert await tracks.track(runtime, uuid7(), 20) == []
+    assert await tracks.tracks(runtime, [other := uuid7()], 20) == {other: []}

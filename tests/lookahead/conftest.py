@@ -13,7 +13,8 @@ import pytest
 from graphql import OperationType
 
 from auth.principals import Principal, View
-from gateway.execution import OperationRequest
+from gateway.admission import OperationRequest
+from gateway.documents import document_id
 from resolvers.context import Context
 from tests.api import documents as doc
 from tests.api.city import City, key, running_city
@@ -33,14 +34,15 @@ class Town:
     async def principal(self, view: View) -> Principal:
         return await self.city.program.authenticator.principal(self.tokens[view])
 
-    async def run(self, view: View, query: str, variables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    async def run(
+        self, view: View, query: str, variables: dict[str, Any], *, registered: bool = False
+    ) -> tuple[dict[str, Any], list[str]]:
         """The answer (of a subscription: to its first event), and the statements it took."""
         program = self.city.program
         principal = await self.principal(view)
         with counted() as sent:
-            operation = program.gateway.admit(principal, OperationRequest(query=query, variables=variables))
-            if isawaitable(operation):
-                operation = await operation
+            text = {"document_id": document_id(query)} if registered else {"query": query}
+            operation = await program.gateway.admitted(principal, OperationRequest(**text, variables=variables))
             context = Context(program.runtime, program.tails, principal)
             if operation.kind is not OperationType.SUBSCRIPTION:
                 answer = await program.gateway.respond(operation, context)

@@ -13,8 +13,9 @@ from gateway.contracts import Contract
 from schema.base import python_types
 from schema.build import full_schema
 from schema.selection import columns_of, needs_of
-from services import catalog, identity, payments
+from services import catalog, payments
 from services.columns import ALL, Columns, Shape
+from services.identity.people import _PEOPLE
 from services.merchants import records as stores
 from services.ordering import reading, records
 from services.ordering.records import DeliveryRecord, OrderRecord, deliveries, orders
@@ -25,7 +26,7 @@ SHAPES: list[Shape[Any]] = [
     records._DELIVERIES,
     reading._LINES,
     payments._PAYMENTS,
-    identity._PEOPLE,
+    _PEOPLE,
     stores.STORES,
     stores._CITIES,
     stores._MERCHANTS,
