@@ -18,6 +18,7 @@ from core.money import Money
 from models.ordering import OrderState
 from services import insight, merchants, pricing, queueing
 from services.errors import NotFound
+from services.pages import statement
 from services.runtime import Runtime
 from tests.queueing.world import NOON_TO_TEN, admin_of, consumer, open_city, open_shop, staff_of, take
 from tests.support import NOON, make_runtime
@@ -217,7 +218,8 @@ async def test_the_overview_reads_orders_through_indexes(runtime: Runtime) -> No
     city_id = await open_city(runtime)
     async with runtime.database.transaction() as connection:
         await connection.execute("SET LOCAL enable_seqscan = off")
-        plan = await connection.fetch("EXPLAIN " + insight._OVERVIEW, city_id, NOON)
+        sent = statement("uuid", insight._OVERVIEW, "k.key")
+        plan = await connection.fetch("EXPLAIN " + sent, [city_id], NOON)
     text = "\n".join(row[0] for row in plan)
     for index in ("order_by_day", "order_open_by_city", "delivery_open", "rider_online"):
         assert index in text, text
