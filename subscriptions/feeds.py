@@ -141,9 +141,9 @@ class Event:
         return cast("dict[str, Any]", self._payload)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Signal:
-    """ "Something happened": for a logged feed its new top, for the others an optional value."""
+    """ "Something happened": for a logged feed its new top, for the others an optional value; nobody changes it."""
 
     feed: str
     offset: int | None = None
