@@ -44,6 +44,7 @@ from gateway.operations import Operations
 from gateway.registrar import Registrar
 from gateway.requests import Origins
 from gateway.texts import RedisTexts
+from gateway.throttle import RedisBuckets
 from models.database import Database, migrate
 from resolvers.context import Context
 from schema.build import full_schema
@@ -189,7 +190,7 @@ class Program:
 
     def routes(self) -> list[BaseRoute]:
         settings = self.runtime.settings
-        endpoint = GraphQLEndpoint(self.gateway, self.authenticator, self.context, settings, EventStreams(self.sockets))
+        endpoint = GraphQLEndpoint(self.gateway, self.authenticator, self.context, settings, EventStreams(self.sockets, settings.max_body))
         routes: list[BaseRoute] = [
             Route("/graphql", endpoint.handle, methods=["GET", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]),
             Route("/graphql/{id}", endpoint.handle, methods=["GET", "OPTIONS"]),
@@ -264,11 +265,13 @@ async def running(
         assert tails is not None
         contracts = build_contracts(full_schema())
         gateway = Gateway(contracts, settings, Operations())
+        stack.push_async_callback(gateway.throttle.close)
         for operation in read_manifest(settings.operations_manifest or BUNDLED):
             if not gateway.operations.offer(operation, contracts, gateway.documents):
                 log.warning("operation.unusable", name=operation.name, id=operation.id)
         await gateway.follow_registered(runtime.database)
         if settings.redis_url is not None:
+            gateway.throttle.share(RedisBuckets(settings.redis_url))
             texts = RedisTexts(settings.redis_url)
             gateway.admission.store = texts
             stack.push_async_callback(texts.close)

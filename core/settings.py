@@ -71,6 +71,27 @@ class Settings(BaseSettings):
         True, description="Execute operations as compiled Python. Off: graphql-core interprets every one of them."
     )
     operation_timeout: timedelta = Field(timedelta(seconds=15), description="Time an operation may run.")
+    max_body: int = Field(1_000_000, ge=1_000, description="Longest body of a request, in bytes.")
+    max_tokens: int = Field(2_000, ge=1, description="Most tokens of a document.")
+    max_depth: int = Field(15, ge=1, description="Most levels of selections in an operation.")
+    max_aliases: int = Field(50, ge=0, description="Most aliases in an operation, fragments expanded.")
+    max_directives: int = Field(50, ge=0, description="Most directives in an operation, fragments expanded.")
+    max_root_fields: int = Field(20, ge=1, description="Most fields of the root type in an operation.")
+    max_mutations: int = Field(5, ge=1, description="Most mutations in one operation.")
+    max_nodes: int = Field(
+        10_000, ge=1, description="Most objects that an answer may have, by the sizes of lists that are asked for."
+    )
+    cost_available: Annotated[dict[str, int], NoDecode] = Field(
+        default_factory=dict[str, int],
+        description="Points of cost that a caller may spend at once, as KIND=points, comma-separated; also the highest "
+        "cost of one operation. Defaults: ANONYMOUS=40000 (by address), CONSUMER=20000, MERCHANT=40000, RIDER=20000, "
+        "ADMIN=60000, PARTNER=40000, DEVICE=20000.",
+    )
+    cost_restore_rate: Annotated[dict[str, int], NoDecode] = Field(
+        default_factory=dict[str, int],
+        description="Points that a caller gets back per second, in the same form. Defaults: ANONYMOUS=4000, "
+        "CONSUMER=1000, MERCHANT=2000, RIDER=1000, ADMIN=3000, PARTNER=2000, DEVICE=1000.",
+    )
     workers: int = Field(
         1, ge=1, le=128, description="Processes that `serve` serves the port with; more than one needs Redis."
     )
@@ -190,6 +211,15 @@ class Settings(BaseSettings):
         None, description="Persisted operations to register at start, an Apollo manifest. Default: the bundled one."
     )
 
+    @field_validator("cost_available", "cost_restore_rate")
+    @classmethod
+    def _of_callers(cls, value: dict[str, int]) -> dict[str, int]:
+        kinds = ("ANONYMOUS", "CONSUMER", "MERCHANT", "RIDER", "ADMIN", "PARTNER", "DEVICE")
+        for kind, points in value.items():
+            if kind not in kinds or points < 1:
+                raise ValueError(f"{kind}={points}: must be one of {', '.join(kinds)} and at least 1")
+        return value
+
     @field_validator("*", mode="before")
     @classmethod
     def _read(cls, value: Any, info: ValidationInfo) -> Any:
@@ -198,7 +228,7 @@ class Settings(BaseSettings):
             return value
         if info.field_name in ("allowed_origins", "trusted_proxies"):
             return [part.strip() for part in value.split(",") if part.strip()]
-        if info.field_name == "document_policy":
+        if info.field_name in ("document_policy", "cost_available", "cost_restore_rate"):
             pairs = [part.split("=", 1) for part in value.split(",") if part.strip()]
             return {pair[0].strip().upper(): pair[-1].strip().lower() for pair in pairs}
         if cls.model_fields[info.field_name or ""].annotation is timedelta:

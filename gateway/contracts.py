@@ -22,8 +22,6 @@ from graphql import (
     GraphQLSchema,
     GraphQLUnionType,
     get_named_type,
-    lexicographic_sort_schema,
-    print_schema,
     validate_schema,
 )
 from strawberry.types import Info
@@ -32,7 +30,9 @@ from strawberry.types.fields.resolver import StrawberryResolver
 
 from auth.principals import View
 from gateway.planning import make_planner
+from gateway.sdl import sdl_of
 from schema.build import DEFINITION, ROOTS, SchemaError, field_views, views_of_type
+from schema.costs import COST, LIST_SIZE
 
 SDL_FOLDER: Final = Path("schema/sdl")
 
@@ -51,8 +51,8 @@ class Contract:
             raise SchemaError(f"contract {view}: " + "; ".join(e.message for e in errors))
 
     def sdl(self) -> str:
-        """The contract as text, sorted, so that a difference is a change."""
-        return print_schema(lexicographic_sort_schema(self.schema)) + "\n"
+        """The contract as text, with its cost directives."""
+        return sdl_of(self.schema)
 
 
 def build_contracts(full: GraphQLSchema) -> dict[View, Contract]:
@@ -98,7 +98,9 @@ class _Pruning:
         query, mutation, subscription = (self._copies_root(name) for name in ROOTS)
         reachable = self._reachable()
         extra = [self._copy(kind) for kind in self._full.type_map.values() if kind.name in reachable]
-        return GraphQLSchema(query, mutation, subscription, types=extra, directives=self._full.directives)
+        return GraphQLSchema(
+            query, mutation, subscription, types=extra, directives=(*self._full.directives, COST, LIST_SIZE)
+        )
 
     # -- what is visible
 

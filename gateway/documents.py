@@ -14,14 +14,10 @@ from typing import Any, Final
 
 from graphql import (
     DocumentNode,
-    FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLSyntaxError,
-    InlineFragmentNode,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
-    SelectionSetNode,
     Source,
     VariableValues,
     specified_rules,
@@ -33,16 +29,12 @@ from graphql.language.parser import Parser
 from auth.principals import View
 from gateway.compiler.variables import VariableReader
 from gateway.contracts import Contract
+from gateway.cost import Costing, cost_of
+from gateway.limits import DEFAULT, Limits, check_size, too_large
 from gateway.refusals import BAD_USER_INPUT, NO_SUCH_OPERATION, PARSE_FAILED, VALIDATION_FAILED, Refused, refuse, shown
 from schema.selection import columns_of
 from services.columns import Columns
 
-MAX_TOKENS: Final = 2000
-MAX_DEPTH: Final = 15
-MAX_ALIASES: Final = 50
-MAX_ROOT_FIELDS: Final = 20
-MAX_FIELDS: Final = 2000
-"""Fields after expanding fragments, which can multiply a short document."""
 MAX_ERRORS: Final = 20
 CACHED_TOKENS: Final = 200_000
 
@@ -65,7 +57,14 @@ class Document:
     tokens: int
     columns: dict[str | None, Columns]
     """What each operation shows of the records it reads."""
+    costings: dict[str | None, Costing]
+    """What each of the operations costs."""
     readers: dict[str | None, VariableReader] = field(default_factory=dict[str | None, VariableReader], compare=False)
+
+    @property
+    def cost(self) -> int:
+        """The highest cost of any request for any of the operations."""
+        return max(costing.worst for costing in self.costings.values())
 
     def variables(
         self, contract: Contract, node: OperationDefinitionNode, inputs: Mapping[str, Any], *, hide_suggestions: bool
@@ -94,12 +93,13 @@ class Document:
 class Documents:
     """Bounded cache of valid documents by contract and id."""
 
-    def __init__(self, *, introspection: bool, cached_tokens: int = CACHED_TOKENS) -> None:
+    def __init__(self, *, introspection: bool, cached_tokens: int = CACHED_TOKENS, limits: Limits = DEFAULT) -> None:
         self._introspection = introspection
         self._rules = specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
         self._cache: OrderedDict[tuple[View, str], Document] = OrderedDict()
         self._tokens = 0
         self._limit = cached_tokens
+        self._limits = limits
 
     def get(self, view: View, id: str) -> Document | None:
         """The document, if the cache still has it."""
@@ -126,7 +126,7 @@ class Documents:
 
     def _prepare(self, contract: Contract, id: str, text: str) -> Document:
         try:
-            node, tokens = _parse(text)
+            node, tokens = _parse(text, self._limits.max_tokens)
             operations: dict[str | None, OperationDefinitionNode] = {}
             fragments: dict[str, FragmentDefinitionNode] = {}
             for part in node.definitions:
@@ -135,86 +135,28 @@ class Documents:
                 elif isinstance(part, FragmentDefinitionNode):
                     fragments[part.name.value] = part
             for operation in operations.values():
-                check_size(operation, fragments)
+                check_size(contract.view, self._limits, operation, fragments)
             # Suggestions would tell the contract to someone who may not introspect it.
             errors = validate(
                 contract.schema, node, self._rules, max_errors=MAX_ERRORS, hide_suggestions=not self._introspection
             )
         except RecursionError:
-            raise _too_large("DEPTH_LIMIT_EXCEEDED", "depth", MAX_DEPTH, None) from None
+            raise too_large("DEPTH_LIMIT_EXCEEDED", "levels of selections", self._limits.max_depth, None) from None
         if errors:
             raise Refused([shown(error, VALIDATION_FAILED) for error in errors])
         if not operations:
             raise refuse(NO_SUCH_OPERATION, "The document has no operation.")
         details = {name: FragmentDetails(fragment) for name, fragment in fragments.items()}
         columns = {name: columns_of(contract.schema, operation, fragments) for name, operation in operations.items()}
-        return Document(id, text, node, operations, fragments, details, tokens, columns)
+        costings = {name: cost_of(contract.schema, one, fragments) for name, one in operations.items()}
+        return Document(id, text, node, operations, fragments, details, tokens, columns, costings)
 
 
-def _parse(text: str) -> tuple[DocumentNode, int]:
-    parser = Parser(Source(text), max_tokens=MAX_TOKENS)
+def _parse(text: str, max_tokens: int) -> tuple[DocumentNode, int]:
+    parser = Parser(Source(text), max_tokens=max_tokens)
     try:
         return parser.parse_document(), parser.token_count
     except GraphQLSyntaxError as error:
-        if parser.token_count > MAX_TOKENS:
-            raise _too_large("TOKEN_LIMIT_EXCEEDED", "tokens", MAX_TOKENS, MAX_TOKENS + 1) from None
+        if parser.token_count > max_tokens:
+            raise too_large("TOKEN_LIMIT_EXCEEDED", "tokens", max_tokens, max_tokens + 1) from None
         raise Refused([shown(error, PARSE_FAILED)]) from None
-
-
-def _too_large(code: str, what: str, limit: int, value: int | None) -> Refused:
-    has = "more" if value is None else str(value)
-    return refuse(code, f"The operation may have at most {limit} {what}, it has {has}.", limit=limit, value=value)
-
-
-@dataclass(slots=True)
-class _Size:
-    depth: int = 0
-    aliases: int = 0
-    fields: int = 0
-    roots: int = 0
-
-    def add(self, other: _Size, *, nested: bool) -> None:
-        self.depth = max(self.depth, other.depth + nested)
-        self.aliases += other.aliases
-        self.fields += other.fields
-        if not nested:
-            self.roots += other.roots
-
-
-def check_size(operation: OperationDefinitionNode, fragments: dict[str, FragmentDefinitionNode]) -> None:
-    """Raise Refused when the operation, its fragments expanded, is over a limit.
-
-    Runs before validation, whose cost grows with the square of what it is given. Introspection is not counted.
-    """
-    known: dict[str, _Size] = {}
-
-    def measure(selections: SelectionSetNode) -> _Size:
-        size = _Size()
-        for selection in selections.selections:
-            if isinstance(selection, FieldNode):
-                size.aliases += selection.alias is not None
-                inner = _Size()
-                if selection.selection_set is not None and not selection.name.value.startswith("__"):
-                    inner = measure(selection.selection_set)
-                size.add(inner, nested=True)
-                size.fields += 1
-                size.roots += 1
-            elif isinstance(selection, InlineFragmentNode):
-                size.add(measure(selection.selection_set), nested=False)
-            elif isinstance(selection, FragmentSpreadNode):
-                name = selection.name.value
-                if name not in known and name in fragments:
-                    known[name] = _Size()  # a cycle ends here, and validation refuses it
-                    known[name] = measure(fragments[name].selection_set)
-                size.add(known.get(name, _Size()), nested=False)
-        return size
-
-    size = measure(operation.selection_set)
-    for code, what, limit, value in (
-        ("DEPTH_LIMIT_EXCEEDED", "levels", MAX_DEPTH, size.depth),
-        ("ALIAS_LIMIT_EXCEEDED", "aliases", MAX_ALIASES, size.aliases),
-        ("ROOT_FIELD_LIMIT_EXCEEDED", "root fields", MAX_ROOT_FIELDS, size.roots),
-        ("FIELD_LIMIT_EXCEEDED", "fields", MAX_FIELDS, size.fields),
-    ):
-        if value > limit:
-            raise _too_large(code, what, limit, value)

@@ -32,11 +32,14 @@ from gateway.admission import Admission, OperationRequest
 from gateway.compiled import CompiledOperations
 from gateway.compiler import OPTIONS, Compiled, Outcome, Unsupported
 from gateway.contracts import Contract
+from gateway.cost import Costing
 from gateway.documents import Document, Documents
 from gateway.errors import describe, present
+from gateway.limits import Limits, check_variables, too_large
 from gateway.manifests import name_of
 from gateway.operations import Operations, Registered
 from gateway.refusals import INTERNAL, TIMEOUT, Refused
+from gateway.throttle import Charge, Throttle
 from models.database import Database
 from resolvers.context import Context
 
@@ -66,9 +69,14 @@ class Operation:
     variables: Mapping[str, Any]
     """As they came; ``values`` are what resolvers get."""
     values: VariableValues
+    costing: Costing
+    cost: int
+    """What it may cost; of a subscription, its snapshot, and each event."""
     compiled: Compiled | Unsupported = _INTERPRETED
     """What executes it; graphql-core, where there is nothing compiled."""
     registered: Registered | None = None
+    tells_cost: bool = False
+    """Whether the answer is to say what it cost."""
 
     @property
     def kind(self) -> OperationType:
@@ -96,6 +104,8 @@ class Answer(NamedTuple):
     """False when ``data`` is null as a whole."""
     error_id: str = ""
     """Of the first internal error: finds it in the log."""
+    cost: int = 0
+    """What it cost; what it may have cost, where nobody knows."""
 
 
 class Interrupted(Exception):
@@ -133,13 +143,15 @@ class Gateway:
         self, contracts: dict[View, Contract], settings: Settings, operations: Operations | None = None
     ) -> None:
         self.contracts = contracts
-        self.documents = Documents(introspection=settings.introspection)
+        self.documents = Documents(introspection=settings.introspection, limits=Limits.of(settings))
         self.operations = operations or Operations()
         self.admission = Admission(settings, self.documents, self.operations)
         self._hide_suggestions = not settings.introspection
         self.compiled = CompiledOperations(hide_suggestions=self._hide_suggestions) if settings.compiler else None
         self._mask = settings.mask_errors
         self._timeout = settings.operation_timeout.total_seconds()
+        self._max_nodes = settings.max_nodes
+        self.throttle = Throttle(settings)
 
     async def follow_registered(self, database: Database) -> None:
         """Take over what was registered since the last time, and write down what was used."""
@@ -168,7 +180,12 @@ class Gateway:
             registered = found if isinstance(found, Registered) else None
             document = found.document if isinstance(found, Registered) else found
             node = document.operation(request.operation_name or None)
+            check_variables(contract.view, request.variables)
             values = document.variables(contract, node, request.variables, hide_suggestions=self._hide_suggestions)
+            costing = document.costings[node.name.value if node.name else None]
+            cost, nodes = costing.request(values.coerced)
+            if nodes > self._max_nodes:
+                raise too_large("NODE_LIMIT_EXCEEDED", "objects in the answer", self._max_nodes, nodes)
         except Refused as refused:
             metrics.OPERATIONS_REFUSED.labels(principal.view, refused.code).inc()
             log.info(
@@ -182,14 +199,38 @@ class Gateway:
         compiled = _INTERPRETED if self.compiled is None else self.compiled.find(contract, document, node)
         if registered is not None:
             registered.uses += 1
-        return Operation(contract, document, node, request.variables, values, compiled, registered)
+        metrics.requested_cost(contract.view).observe(cost)
+        return Operation(
+            contract, document, node, request.variables, values, costing, cost, compiled, registered,
+            request.extensions.get("cost") is True,
+        )  # fmt: skip
+
+    async def _charge(self, operation: Operation, context: Context) -> Charge:
+        """Take the cost from the caller's bucket. Raises Refused."""
+        try:
+            return await self.throttle.take(context.principal, context.client_address, operation.cost)
+        except Refused as refused:
+            metrics.OPERATIONS_REFUSED.labels(operation.contract.view, refused.code).inc()
+            log.info(
+                "operation refused",
+                view=operation.contract.view,
+                name=operation.name,
+                cost=operation.cost,
+                errors=[refused.code],
+                request_id=context.request_id,
+            )
+            raise
 
     # -- execution
 
     async def respond(self, operation: Operation, context: Context) -> Answer:
-        """Run a query or mutation. Never raises for what goes wrong in it: the answer says so."""
+        """Run a query or mutation. Never raises for what goes wrong in it: the answer says so.
+
+        Raises Refused when the caller asked for too much lately.
+        """
         if operation.kind is OperationType.SUBSCRIPTION:
             raise ValueError("subscriptions are not executed but subscribed to")
+        charge = await self._charge(operation, context)
         started = time.perf_counter()
         try:
             pending = self._start(operation, context, None)
@@ -199,7 +240,12 @@ class Gateway:
                 answer = await self._wait(operation, context, started, pending)
         except Exception as error:
             answer = self._failed(operation, context, started, error)
-        self._record(operation, context, started, answer.codes)
+        self.throttle.settle(charge, answer.cost)
+        metrics.actual_cost(operation.contract.view).observe(answer.cost)
+        self._record(operation, context, started, answer.codes, answer.cost)
+        if operation.tells_cost:
+            told = orjson.dumps({"cost": charge.told()})
+            answer = answer._replace(body=b'%b,"extensions":%b}' % (answer.body[:-1], told))
         return answer
 
     async def execute(self, operation: Operation, context: Context) -> dict[str, Any]:
@@ -235,6 +281,7 @@ class Gateway:
         Raises what the resolver raises. For those who iterate themselves: errors, also later ones, are to be told
         by :meth:`failure`, and the end by :meth:`ended`.
         """
+        await self._charge(operation, context)
         stream: Any = _source_events(self._executor(operation, context, None))
         if isinstance(stream, Awaitable):
             stream = cast(Any, await stream)
@@ -258,7 +305,7 @@ class Gateway:
     ) -> None:
         """Log a subscription that has ended; ``started`` is of ``time.perf_counter``."""
         code = None if failure is None else failure.code if isinstance(failure, Refused) else INTERNAL
-        self._record(operation, context, started, () if code is None else (code,))
+        self._record(operation, context, started, () if code is None else (code,), operation.cost)
 
     def render(self, operation: Operation, context: Context, event: Any) -> Answer | Awaitable[Answer]:
         """What one event of a subscription is delivered as, with fresh loaders; at once when nothing has to wait."""
@@ -302,7 +349,7 @@ class Gateway:
         pending = self._executor(operation, context, root).execute_operation(serially)
         result = cast(ExecutionResult, await pending if isinstance(pending, Awaitable) else pending)
         data = None if result.data is None else orjson.dumps(result.data, option=OPTIONS)
-        return Outcome(data, result.errors or [])
+        return Outcome(data, result.errors or [], result.data)
 
     async def _wait(
         self, operation: Operation, context: Context, started: float, pending: Awaitable[Outcome]
@@ -312,18 +359,20 @@ class Gateway:
                 outcome = await pending
         except TimeoutError:
             message = _TIMED_OUT.get(context.locale) or _TIMED_OUT["en"]
-            return self._nothing(operation, context, started, message, {"code": TIMEOUT})
+            limit = {"limit": self._timeout, "value": round(time.perf_counter() - started, 3)}
+            return self._nothing(operation, context, started, message, {"code": TIMEOUT, **limit})
         except Exception as error:
             return self._failed(operation, context, started, error)
         return self._answer(operation, context, started, outcome)
 
     def _answer(self, operation: Operation, context: Context, started: float, outcome: Outcome) -> Answer:
         data = outcome.data
+        cost = operation.costing.actual(outcome.tree)
         if not outcome.errors and data is not None:
             self._measure(operation, started)
-            return Answer(b'{"data":%b}' % data)
+            return Answer(b'{"data":%b}' % data, cost=cost)
         errors = present(outcome.errors, context, mask=self._mask)
-        return self._told(operation, context, started, data, errors)
+        return self._told(operation, context, started, data, errors, cost)
 
     def _failed(self, operation: Operation, context: Context, started: float, error: Exception) -> Answer:
         return self._nothing(operation, context, started, *describe(error, context, mask=self._mask))
@@ -331,11 +380,13 @@ class Gateway:
     def _nothing(
         self, operation: Operation, context: Context, started: float, message: str, extensions: dict[str, Any]
     ) -> Answer:
-        return self._told(operation, context, started, None, [{"message": message, "extensions": extensions}])
+        errors = [{"message": message, "extensions": extensions}]
+        return self._told(operation, context, started, None, errors, operation.cost)
 
     def _told(
-        self, operation: Operation, context: Context, started: float, data: bytes | None, errors: list[dict[str, Any]]
-    ) -> Answer:
+        self, operation: Operation, context: Context, started: float, data: bytes | None, errors: list[dict[str, Any]],
+        cost: int,
+    ) -> Answer:  # fmt: skip
         """An answer with errors."""
         self._measure(operation, started)
         codes = tuple(error["extensions"]["code"] for error in errors)
@@ -345,7 +396,7 @@ class Gateway:
         if operation.kind is OperationType.SUBSCRIPTION:
             log.warning("event", name=operation.name, errors=codes, request_id=context.request_id)
         body = b'{"data":%b,"errors":%b}' % (b"null" if data is None else data, orjson.dumps(errors))
-        return Answer(body, codes, data is not None, error_id)
+        return Answer(body, codes, data is not None, error_id, cost)
 
     def _measure(self, operation: Operation, started: float) -> None:
         _seconds(operation.contract.view, operation.kind).observe(time.perf_counter() - started)
@@ -367,7 +418,7 @@ class Gateway:
             hide_suggestions=self._hide_suggestions,
         )
 
-    def _record(self, operation: Operation, context: Context, started: float, codes: Sequence[str]) -> None:
+    def _record(self, operation: Operation, context: Context, started: float, codes: Sequence[str], cost: int) -> None:
         log.info(
             "operation",
             name=operation.name,
@@ -376,6 +427,7 @@ class Gateway:
             view=operation.contract.view.value,
             principal=context.principal.kind.value,
             ms=round((time.perf_counter() - started) * 1000, 2),
+            cost=cost,
             errors=list(codes),
             request_id=context.request_id,
         )

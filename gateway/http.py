@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC
 from email.utils import format_datetime
 from typing import Any, Final, Protocol, cast
@@ -29,6 +30,7 @@ from core.settings import Settings
 from gateway.admission import OperationRequest
 from gateway.errors import is_outage
 from gateway.execution import Answer, Gateway
+from gateway.limits import too_large
 from gateway.operations import Registered
 from gateway.refusals import (
     BAD_REQUEST,
@@ -39,6 +41,7 @@ from gateway.refusals import (
     NO_SUCH_OPERATION,
     RETRY_AFTER,
     SPECIFIED,
+    THROTTLED,
     UNAUTHENTICATED,
     UNAVAILABLE,
     VALIDATION_FAILED,
@@ -49,12 +52,13 @@ from gateway.requests import MakeContext, Origins, bearer, locale_of, parse_requ
 
 log = logs.get(__name__)
 
-MAX_BODY: Final = 1_000_000
 JSON: Final = "application/json"
 GRAPHQL: Final = "application/graphql-response+json"
 PARTIAL_SUCCESS: Final = 294
 _OFFERED: Final = {GRAPHQL: GRAPHQL, JSON: JSON, "*/*": JSON, "application/*": JSON}
-_EXPOSED: Final = "x-request-id"
+COST_HEADER: Final = "x-graphql-cost"
+"""With the value 1, like ``"cost": true`` in the extensions of the request: tell what it costs."""
+_EXPOSED: Final = "x-request-id, retry-after"
 _PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name", "graphql-require-preflight")
 """Headers that a page cannot send to another origin without its browser asking first."""
 _ALLOWED_HEADERS: Final = ", ".join(
@@ -63,6 +67,7 @@ _ALLOWED_HEADERS: Final = ", ".join(
         "content-type",
         "accept-language",
         "x-request-id",
+        COST_HEADER,
         "last-event-id",
         "x-graphql-event-stream-token",
         *_PREFLIGHT,
@@ -105,6 +110,7 @@ class GraphQLEndpoint:
         self._make_context = make_context
         self._streams = streams
         self._origins = Origins.of(settings)
+        self._max_body = settings.max_body
         self._draft = settings.http_profile == "draft"
         self._public = round(settings.public_max_age.total_seconds())
 
@@ -136,12 +142,14 @@ class GraphQLEndpoint:
 
     async def _answer(self, request: Request, media_type: str, request_id: str) -> Response:
         if request.method == "POST":
-            asked = await read_post(request)
+            asked = await read_post(request, self._max_body)
         elif request.method == "GET":
             check_preflight(request)
             asked = read_get(request)
         else:
             raise refuse(BAD_REQUEST, "Use GET or POST.", 405)
+        if request.headers.get(COST_HEADER) == "1":
+            asked = replace(asked, extensions={**asked.extensions, "cost": True})
         principal = await self._principal(request)
         operation = await self._gateway.admitted(principal, asked)
         if operation.kind is OperationType.SUBSCRIPTION:
@@ -158,7 +166,7 @@ class GraphQLEndpoint:
         response = encode(answer.body, media_type, PARTIAL_SUCCESS if partial else 200)
         if operation.registered is not None:
             _tell_its_end(response, operation.registered)
-        if request.method == "GET" and not answer.codes:
+        if request.method == "GET" and not answer.codes and not operation.tells_cost:
             return self._cacheable(request, response, answer, principal, registered=asked.query is None)
         return response
 
@@ -196,6 +204,8 @@ class GraphQLEndpoint:
             response.headers["allow"] = "POST" if request.method == "GET" else "GET, POST"
         if status == 503:
             response.headers["retry-after"] = str(RETRY_AFTER)
+        if refused.code == THROTTLED:
+            response.headers["retry-after"] = str(refused.errors[0]["extensions"]["retryAfter"])
         if status == 401:
             response.headers["www-authenticate"] = 'Bearer error="invalid_token"'
         return response
@@ -283,7 +293,7 @@ def check_preflight(request: Request) -> None:
         raise refuse(CSRF_PREVENTED, f"A query by GET from another site needs the header {_PREFLIGHT[0]}.", 403)
 
 
-async def read_post(request: Request) -> OperationRequest:
+async def read_post(request: Request, max_body: int) -> OperationRequest:
     """The request in a JSON body. Raises Refused.
 
     Only ``application/json`` is read: a browser sends that to another origin only after asking, so that a page
@@ -294,19 +304,20 @@ async def read_post(request: Request) -> OperationRequest:
     if name.strip() != JSON or charset not in ("utf-8", "utf8"):
         raise refuse(BAD_REQUEST, f"Send {JSON} in UTF-8.", 415)
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > MAX_BODY:
-        raise _too_long()
+    if length.isdigit() and int(length) > max_body:
+        raise _too_long(max_body, int(length))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY:
-            raise _too_long()
+        if len(body) > max_body:
+            raise _too_long(max_body, len(body))
     try:
         content: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise refuse(INVALID_JSON, "The body is not JSON.") from None
     if isinstance(content, list):
-        raise refuse(BAD_REQUEST, "Batches are not accepted; send several requests.")
+        message = "Batches are not accepted; send several requests."
+        raise refuse("BATCH_LIMIT_EXCEEDED", message, limit=1, value=len(cast(list[Any], content)))
     if not isinstance(content, dict):
         raise refuse(BAD_REQUEST, "The body must be a JSON object.")
     return parse_request(cast(dict[str, Any], content))
@@ -328,5 +339,5 @@ def read_get(request: Request) -> OperationRequest:
     return parse_request(content)
 
 
-def _too_long() -> Refused:
-    return refuse(BAD_REQUEST, "The body is too long.", 413, limit=MAX_BODY)
+def _too_long(limit: int, value: int) -> Refused:
+    return too_large("BODY_LIMIT_EXCEEDED", "bytes in the body", limit, value, 413)

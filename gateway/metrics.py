@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Final
 
 from prometheus_client import (
@@ -60,11 +61,37 @@ UNREGISTERED: Final = Counter(
     ["view"],
     registry=REGISTRY,
 )
+_POINTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+REQUESTED_COST: Final = Histogram(
+    "hutong_requested_cost",
+    "What admitted operations may cost, in points; of subscriptions, one event.",
+    ["view"],
+    buckets=_POINTS,
+    registry=REGISTRY,
+)
+ACTUAL_COST: Final = Histogram(
+    "hutong_actual_cost", "What queries and mutations did cost.", ["view"], buckets=_POINTS, registry=REGISTRY
+)
+EVENT_POINTS: Final = Counter(
+    "hutong_event_points_total", "What delivered events of subscriptions did cost.", registry=REGISTRY
+)
 OPERATIONS_REFUSED: Final = Counter(
     "hutong_operations_refused_total", "Operations not executed, by code.", ["view", "code"], registry=REGISTRY
 )
 for metric in (jobs.RUNS, *signals.METRICS, *tail.METRICS):
     REGISTRY.register(metric)
+
+
+@cache
+def requested_cost(view: str) -> Histogram:
+    """The series of :data:`REQUESTED_COST` of a view."""
+    return REQUESTED_COST.labels(view)
+
+
+@cache
+def actual_cost(view: str) -> Histogram:
+    """The series of :data:`ACTUAL_COST` of a view."""
+    return ACTUAL_COST.labels(view)
 
 
 def exposition(worker: str | None = None) -> bytes:

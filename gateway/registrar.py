@@ -1,4 +1,4 @@
-"""Checks documents that are to be registered: valid for the contract, within the limits."""
+"""Checks documents that are to be registered: valid for the contract, within the limits, and what they cost at most."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Registrar:
     def check_one(self, view: View, operation: ManifestOperation) -> CheckedDocument:
         """One document. Raises ManifestRejected."""
         try:
-            self._documents.prepare(self.contracts[view], operation.body)
+            document = self._documents.prepare(self.contracts[view], operation.body)
         except Refused as refused:
             raise ManifestRejected(document=operation.name, reason=str(refused)) from refused
-        return CheckedDocument(operation.id, operation.name, operation.body, operation.alias, 0)
+        return CheckedDocument(operation.id, operation.name, operation.body, operation.alias, document.cost)

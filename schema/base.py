@@ -32,19 +32,22 @@ python_types: Final[dict[type, str]] = {}
 type_views: Final[dict[str, frozenset[View]]] = {}
 """GraphQL object or interface type name → views it exists in."""
 
+type_weights: Final[dict[str, int]] = {}
+"""GraphQL object type name → what one object costs, where that is not 1."""
+
 shared_types: Final[set[str]] = set()
 """Names of the object types whose plain fields depend on the object alone: see :func:`exposes`."""
 
 
 def exposes(
-    *classes: type, views: frozenset[View] | set[View] = ALL, shared: bool = False
+    *classes: type, views: frozenset[View] | set[View] = ALL, shared: bool = False, weight: int = 1
 ) -> Callable[[type[T]], type[T]]:
     """Class decorator above ``@strawberry.type``: the views that know the type, and the classes shown as it.
 
     ``shared``: everybody of one view and language who may see an object sees the same in those of its fields that
     cannot know the caller, because they are read from the object or computed of nothing else. A field whose resolver
     takes ``info`` says so itself (:func:`shared`). What is not declared is per viewer: subscribers who select it
-    share no execution with anybody else.
+    share no execution with anybody else. ``weight``: see :mod:`schema.costs`.
     """
 
     def declare(cls: type[T]) -> type[T]:
@@ -52,6 +55,8 @@ def exposes(
         type_views[definition.name] = frozenset(views)
         if shared:
             shared_types.add(definition.name)
+        if weight != 1:
+            type_weights[definition.name] = weight
         for python_type in classes:
             python_types[python_type] = definition.name
         return cls
@@ -89,6 +94,17 @@ def shared(field: Any, *views: View) -> Any:
     With ``views``: in these; in the others it is per viewer.
     """
     field.metadata = {**field.metadata, "shared": frozenset(views or ALL)}
+    return field
+
+
+def sized(size: int, field: Any = None) -> Any:
+    """Declare how many objects the list of ``field`` has at most, as a rule (``@listSize(assumedSize:)``).
+
+    An answer that has more is given all the same, and costs more than was asked for. A list that has no size and no
+    argument ``first`` is taken for one of :data:`schema.costs.ASSUMED_SIZE`.
+    """
+    field = strawberry.field() if field is None else field
+    field.metadata = {**field.metadata, "list_size": size}
     return field
 
 
@@ -172,14 +188,14 @@ class UserError:
 type_views["Node"] = type_views["UserError"] = ALL
 
 
-@exposes(money.Money, shared=True)
+@exposes(money.Money, shared=True, weight=0)
 @strawberry.type
 class Money:
     amount: Int64 = strawberry.field(description="Minor units (fen for CNY).")
     currency: str = strawberry.field(description="ISO 4217.")
 
 
-@exposes(Point, shared=True)
+@exposes(Point, shared=True, weight=0)
 @strawberry.type
 class GeoPoint:
     latitude: float
@@ -198,7 +214,7 @@ class GeoPointInput:
         return Point(self.latitude, self.longitude, self.crs)
 
 
-@exposes(resolving.PageInfo, shared=True)
+@exposes(resolving.PageInfo, shared=True, weight=0)
 @strawberry.type
 class PageInfo:
     has_next_page: bool
@@ -215,15 +231,19 @@ class Edge(Generic[T]):
 
 @strawberry.type
 class Connection(Generic[T]):
-    edges: list[Edge[T]]
-    nodes: list[T]
+    edges: list[Edge[T]] = sized(100)
+    nodes: list[T] = sized(100)
     page_info: PageInfo
 
 
 @strawberry.type(description="Updates of a feed for a client that polls it, in order.")
 class FeedPage(Generic[T]):
-    updates: list[T] = strawberry.field(
-        description="Events after the cursor, fewer than asked for where some are not for the caller; or one snapshot."
+    updates: list[T] = sized(
+        1,
+        strawberry.field(
+            description="Events after the cursor, fewer than asked for where some are not for the caller; "
+            "or one snapshot."
+        ),
     )
     cursor: str = strawberry.field(description="The `after` of the next poll, also when there are no updates.")
     has_more: bool = strawberry.field(description="More updates are there already: poll again at once.")
@@ -292,12 +312,20 @@ def _union_of(members: list[type]) -> Any:
     return Union[tuple(members)]  # noqa: UP007
 
 
-def mutation(result_type: Any, *views: View, description: str | None = None) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator of a mutation field: its result union and the views that have it."""
+MUTATION_WEIGHT: Final = 10
+
+
+def mutation(
+    result_type: Any, *views: View, description: str | None = None, weight: int = MUTATION_WEIGHT
+) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of a mutation field: its result union, the views that have it, and what calling it costs."""
 
     def declare(method: Callable[..., Any]) -> StrawberryField:
         return strawberry.mutation(
-            method, graphql_type=result_type, metadata=only(*views), description=description or method.__doc__
+            method,
+            graphql_type=result_type,
+            metadata={**only(*views), "weight": weight},
+            description=description or method.__doc__,
         )
 
     return declare

@@ -26,6 +26,7 @@ from schema.base import (
     node_id,
     result,
     shared,
+    sized,
 )  # fmt: skip
 from services import catalog
 
@@ -59,7 +60,7 @@ class OptionGroup(Node):
     name: str
     min_selected: int
     max_selected: int
-    options: list[Option]
+    options: list[Option] = sized(5)
 
 
 @exposes(catalog.ItemRecord, views=VIEWS, shared=True)
@@ -76,8 +77,8 @@ class Item(Node):
     )
     is_available: bool = strawberry.field(description="The staff's switch.")
     is_sold_out: bool = strawberry.field(description="Nothing is left of any variant.")
-    skus: list[Sku]
-    option_groups: list[OptionGroup]
+    skus: list[Sku] = sized(3)
+    option_groups: list[OptionGroup] = sized(2)
 
 
 @exposes(catalog.CategoryRecord, views=VIEWS, shared=True)
@@ -85,7 +86,7 @@ class Item(Node):
 class Category(Node):
     id: strawberry.ID = node_id("Category")
     name: str
-    items: list[Item]
+    items: list[Item] = sized(20)
 
 
 @strawberry.input

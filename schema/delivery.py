@@ -35,6 +35,7 @@ from schema.base import (
     query,
     result,
     shared,
+    sized,
     subscription,
 )  # fmt: skip
 from services import errors
@@ -212,7 +213,7 @@ class RiderTasksUpdate:
     type: str | None
     at: datetime
     reset: FeedReset | None
-    tasks: list[Delivery] = computed(_value, description="SNAPSHOT: all tasks; EVENT: the one that changed.")
+    tasks: list[Delivery] = sized(3, computed(_value, description="SNAPSHOT: all tasks; EVENT: the one that changed."))
 
 
 def _position(root: Any) -> Position:

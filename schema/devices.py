@@ -38,6 +38,7 @@ from schema.base import (
     only,
     query,
     result,
+    sized,
     subscription,
 )
 from schema.delivery import FeedReset
@@ -168,7 +169,7 @@ class DeviceCommandUpdate:
     type: str | None
     at: datetime
     reset: FeedReset | None
-    commands: list[DeviceCommand] = strawberry.field(resolver=resolvers.value_of)
+    commands: list[DeviceCommand] = sized(5, strawberry.field(resolver=resolvers.value_of))
 
 
 @exposes(views={M, A})

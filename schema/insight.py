@@ -11,7 +11,7 @@ from models.ordering import OrderState
 from resolvers import insight as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from schema.base import A, Money, computed, exposes, shared, subscription
+from schema.base import A, Money, computed, exposes, shared, sized, subscription
 from services import insight
 from subscriptions.updates import UpdateKind
 
@@ -31,7 +31,9 @@ class OrderStateCount:
 @strawberry.type(description="Figures of a city at one instant. Today is the city's local day.")
 class CityOverview:
     at: datetime
-    orders_by_state: list[OrderStateCount] = strawberry.field(description="Orders placed today, in every state.")
+    orders_by_state: list[OrderStateCount] = sized(
+        20, strawberry.field(description="Orders placed today, in every state.")
+    )
     orders_today: int
     active_orders: int = strawberry.field(description="Paid and not yet handed over, of any day.")
     riders_online: int
@@ -56,12 +58,14 @@ class CityUpdate:
     kind: UpdateKind
     at: datetime
     overview: CityOverview = strawberry.field(resolver=resolvers.overview_in)
-    stores: list[Annotated[Store, strawberry.lazy("schema.merchants")]] = shared(computed(resolvers.stores_in))
-    riders: list[Annotated[Rider, strawberry.lazy("schema.delivery")]] = shared(
-        computed(resolvers.riders_in, description="Online riders whose position is known.")
+    stores: list[Annotated[Store, strawberry.lazy("schema.merchants")]] = sized(
+        100, shared(computed(resolvers.stores_in))
     )
-    deliveries: list[Annotated[Delivery, strawberry.lazy("schema.delivery")]] = shared(
-        computed(resolvers.deliveries_in, description="Waiting for a rider or under way.")
+    riders: list[Annotated[Rider, strawberry.lazy("schema.delivery")]] = sized(
+        100, shared(computed(resolvers.riders_in, description="Online riders whose position is known."))
+    )
+    deliveries: list[Annotated[Delivery, strawberry.lazy("schema.delivery")]] = sized(
+        100, shared(computed(resolvers.deliveries_in, description="Waiting for a rider or under way."))
     )
 
 

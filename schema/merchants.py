@@ -35,6 +35,7 @@ from schema.base import (
     query,
     result,
     shared,
+    sized,
 )  # fmt: skip
 from services import merchants
 from services.delivery.nearby import RiderSupply
@@ -152,12 +153,12 @@ class Store(Node):
     minimum_order: Money = money_field("minimum_order")
     delivery_fee: Money = money_field("delivery_fee")
     prep_minutes: int
-    tags: list[StoreTag] = shared(computed(resolvers.tags_of, needs=("tag_ids",)))
+    tags: list[StoreTag] = sized(5, shared(computed(resolvers.tags_of, needs=("tag_ids",))))
     distance_metres: int | None = strawberry.field(description="From `near` of the list the store was found in.")
     menu: list[Annotated[Category, strawberry.lazy("schema.catalog")]] = computed(
         catalog.menu_of, C, M, R, A, P, needs=("id",)
     )
-    tables: list[DiningTable] = shared(computed(resolvers.tables_of, needs=("id",)))
+    tables: list[DiningTable] = sized(20, shared(computed(resolvers.tables_of, needs=("id",))))
     queue: Annotated[QueueBoard, strawberry.lazy("schema.queueing")] = computed(
         queueing.board_of, C, M, A, D, needs=("id",)
     )

@@ -36,6 +36,7 @@ from schema.base import (
     query,
     result,
     shared,
+    sized,
     subscription,
 )  # fmt: skip
 from schema.delivery import Delivery, FeedReset
@@ -80,7 +81,7 @@ class Quote(Node):
     id: strawberry.ID = node_id("Quote")
     store: StoreType = computed(merchants.store_of, needs=("store_id",))
     mode: FulfilmentMode
-    lines: list[QuoteLine]
+    lines: list[QuoteLine] = sized(5)
     subtotal: Money = money_field("subtotal")
     delivery_fee: Money = money_field("delivery_fee")
     total: Money = money_field("total")
@@ -159,7 +160,7 @@ class Order(Node):
     address: Address | None = computed(_address, needs=ADDRESS)
     table: TableType | None = shared(computed(merchants.table_of, needs=("table_id",)))
     note: str
-    lines: list[OrderLine] = shared(computed(resolvers.lines_of, needs=("id", "currency")))
+    lines: list[OrderLine] = sized(5, shared(computed(resolvers.lines_of, needs=("id", "currency"))))
     subtotal: Money = money_field("subtotal")
     delivery_fee: Money = money_field("delivery_fee")
     total: Money = money_field("total")
@@ -210,7 +211,9 @@ class StoreBoardUpdate:
     type: str | None
     at: datetime
     reset: FeedReset | None
-    orders: list[Order] = computed(_value, description="SNAPSHOT: all live orders; EVENT: the one that changed.")
+    orders: list[Order] = sized(
+        5, computed(_value, description="SNAPSHOT: all live orders; EVENT: the one that changed.")
+    )
 
 
 @strawberry.input

@@ -26,6 +26,7 @@ from schema.base import (
     query,
     result,
     shared,
+    sized,
     subscription,
 )
 from schema.delivery import FeedReset
@@ -68,8 +69,8 @@ class QueueClass(Node):
     max_party: int
     waiting: int = strawberry.field(description="Parties in line.")
     estimated_wait_minutes: int = strawberry.field(description="For a party that would join now.")
-    calling: list[QueueTicket] = strawberry.field(description="Tickets that are called and not seated yet.")
-    next: list[QueueTicket] = strawberry.field(description="The first 20 in line.")
+    calling: list[QueueTicket] = sized(5, strawberry.field(description="Tickets that are called and not seated yet."))
+    next: list[QueueTicket] = sized(20, strawberry.field(description="The first 20 in line."))
 
 
 @exposes(queueing.Board, views=VIEWS, shared=True)
@@ -79,7 +80,7 @@ class QueueBoard:
         computed(merchants.store_of, needs=("store_id",))
     )
     open: bool = strawberry.field(description="Whether the staff hand out numbers.")
-    classes: list[QueueClass]
+    classes: list[QueueClass] = sized(5)
 
 
 @exposes(views={C, M}, shared=True)

@@ -66,8 +66,9 @@ class _Reservation:
 class EventStreams:
     """Answers the requests of ``/graphql`` that have to do with event streams."""
 
-    def __init__(self, sockets: GraphQLSockets) -> None:
+    def __init__(self, sockets: GraphQLSockets, max_body: int) -> None:
         self._sockets = sockets
+        self._max_body = max_body
         self._reservations: dict[str, _Reservation] = {}
 
     def takes(self, request: Request) -> bool:
@@ -98,7 +99,7 @@ class EventStreams:
     # distinct connections
 
     async def _distinct(self, request: Request) -> Response:
-        asked = await read_post(request) if request.method == "POST" else read_get(request)
+        asked = await read_post(request, self._max_body) if request.method == "POST" else read_get(request)
         principal, token = await self._caller(request)
         return await self._stream(request, asked, principal, token)
 
@@ -162,7 +163,7 @@ class EventStreams:
 
     async def _operate(self, request: Request, token: str) -> Response:
         reservation = self._reservation(token)
-        asked = await read_post(request)
+        asked = await read_post(request, self._max_body)
         id = asked.extensions.get("operationId")
         if not isinstance(id, str) or not id:
             raise refuse(BAD_REQUEST, "extensions.operationId must be text that names the operation.")

@@ -28,8 +28,8 @@ SOURCES: Final = ("gateway", "subscriptions")
 
 REQUESTS: Final[dict[str, tuple[str, str]]] = {
     "BAD_REQUEST": (
-        "400, 405, 406, 413, 415",
-        "The request is not one of GraphQL over HTTP: method, media type, length, JSON, types of its members, or a"
+        "400, 405, 406, 415",
+        "The request is not one of GraphQL over HTTP: method, media type, JSON, types of its members, or a"
         " mutation by GET, a subscription over HTTP. Repeating it is useless.",
     ),
     "GRAPHQL_PARSE_FAILED": ("400 or 200", "The document is not GraphQL."),
@@ -46,7 +46,28 @@ REQUESTS: Final[dict[str, tuple[str, str]]] = {
     "DEPTH_LIMIT_EXCEEDED": ("400", "Selections are nested too deeply. `limit`, `value`: levels."),
     "ALIAS_LIMIT_EXCEEDED": ("400", "Too many aliases. `limit`, `value`."),
     "ROOT_FIELD_LIMIT_EXCEEDED": ("400", "Too many fields of the root type. `limit`, `value`."),
+    "MUTATION_LIMIT_EXCEEDED": ("400", "Too many mutations in one operation. `limit`, `value`."),
     "FIELD_LIMIT_EXCEEDED": ("400", "Too many fields after expanding fragments. `limit`, `value`."),
+    "DIRECTIVE_LIMIT_EXCEEDED": ("400", "Too many directives. `limit`, `value`."),
+    "BODY_LIMIT_EXCEEDED": ("413", "The body is too long. `limit`, `value`: bytes, of what was read or announced."),
+    "BATCH_LIMIT_EXCEEDED": ("400", "Several operations in one request. `limit` is 1; `value`: how many."),
+    "INPUT_STRING_LIMIT_EXCEEDED": ("400", "A string in a variable or argument is too long. `limit`, `value`."),
+    "INPUT_LIST_LIMIT_EXCEEDED": ("400", "A list in a variable or argument is too long. `limit`, `value`."),
+    "INPUT_DEPTH_LIMIT_EXCEEDED": (
+        "400",
+        "A variable or argument is nested too deeply. `limit`, `value`: levels.",
+    ),
+    "PAGE_SIZE_LIMIT_EXCEEDED": ("400", "More than a page has is asked for. `limit`, `value`: of `first`."),
+    "NODE_LIMIT_EXCEEDED": (
+        "400",
+        "The answer may have too many objects. `limit`, `value`. Ask for smaller pages, above all inside others.",
+    ),
+    "COST_LIMIT_EXCEEDED": ("400", "The operation may cost more than its caller may ever spend. `limit`, `value`."),
+    "THROTTLED": (
+        "429, with `Retry-After`",
+        "The caller has spent what it may for now. `cost` of the operation, `available` and `max` points, `restoreRate`"
+        " per second, `retryAfter` in seconds. Nothing was executed.",
+    ),
     "INVALID_JSON": ("400", "The body, or `variables` or `extensions` of a request by GET, is not JSON."),
     "CSRF_PREVENTED": (
         "403",
@@ -68,10 +89,19 @@ REQUESTS: Final[dict[str, tuple[str, str]]] = {
         "Sign in, or get a new access token. `reason`: {reasons}.",
     ),
     "ORIGIN_NOT_ALLOWED": ("403", "A browser page of an origin that may not call the API."),
-    "TOO_MANY_OPERATIONS": ("WebSocket only", "The socket already runs as many operations as it may."),
+    "TOO_MANY_OPERATIONS": (
+        "429; WebSocket",
+        "The socket or event stream already runs as many operations as it may.",
+    ),
+    "TOO_MANY_STREAMS": ("503", "Too many event streams are reserved and not open yet. Try again later."),
+    "STREAM_ALREADY_OPEN": ("409", "The event stream of this token is open already."),
+    "STREAM_NOT_FOUND": ("404", "No event stream is reserved for this token, or its reservation has expired."),
+    "OPERATION_EXISTS": ("409", "An operation of this id already runs on the event stream."),
+    "ANOTHER_SUBJECT": ("403", "The event stream is somebody else's."),
     "OPERATION_TIMEOUT": (
         "200",
-        "The operation took longer than `HUTONG_OPERATION_TIMEOUT`. A mutation may or may not have had its effect:"
+        "The operation took longer than `HUTONG_OPERATION_TIMEOUT` and was stopped. `limit`, `value`:"
+        " seconds. A mutation may or may not have had its effect:"
         " repeat it with the same idempotency key.",
     ),
     "SERVICE_UNAVAILABLE": (

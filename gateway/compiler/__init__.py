@@ -76,6 +76,8 @@ class Outcome:
 
     data: bytes | None
     errors: list[GraphQLError]
+    tree: Any = None
+    """``data`` before it became JSON."""
 
 
 @dataclass(slots=True)
@@ -172,7 +174,7 @@ class Compiled:
                 (data,) = assemble([root], run)
             except Exception:
                 return _finish(run, run.level(variant.root, [root], nowhere))
-            return Outcome(orjson.dumps(data, option=OPTIONS), [])
+            return Outcome(orjson.dumps(data, option=OPTIONS), [], data)
         if self.node.operation is OperationType.MUTATION:
             return _finish_one(run, variant.root, root)
         return _finish(run, run.level(variant.root, [root], nowhere))
@@ -190,7 +192,7 @@ def _outcome(run: Run, data: Any) -> Outcome:
     if data.__class__ is Nulled:
         run.collected.add(data.error, None)
         return Outcome(None, run.errors)
-    return Outcome(orjson.dumps(data, option=OPTIONS), run.errors)
+    return Outcome(orjson.dumps(data, option=OPTIONS), run.errors, data)
 
 
 def _bind(code: CodeType, names: dict[str, Any], root: Level, fields: list[Field]) -> None:

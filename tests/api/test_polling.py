@@ -121,7 +121,7 @@ async def test_polls_are_for_the_readers_only(city: City) -> None:
         (consumer, STORE_FEED, {"store": store, "first": 1}, "GRAPHQL_VALIDATION_FAILED"),
         (consumer, TASKS_FEED, {"first": 1}, "GRAPHQL_VALIDATION_FAILED"),
         (consumer, ORDER_FEED, {"order": order, "first": 0}, "INVALID_INPUT"),
-        (consumer, ORDER_FEED, {"order": order, "first": 101}, "INVALID_INPUT"),
+        (consumer, ORDER_FEED, {"order": order, "first": 101}, "PAGE_SIZE_LIMIT_EXCEEDED"),
         (consumer, ORDER_FEED, {"order": "ord_x", "first": 1}, "NOT_FOUND"),
     ]
     for token, query, variables, code in attempts:

@@ -178,7 +178,7 @@ async def test_a_device_that_polls(city: City) -> None:
     assert [c["id"] for c in await city.do(shop.token, api.PENDING, first=100)] == commands[1:]
     assert (await city.do(shop.owner, api.DEVICE, id=shop.device))["online"]
     answer = await city.graphql(shop.token, api.PENDING, {"first": 101})
-    assert answer["errors"][0]["extensions"]["code"] == "INVALID_INPUT"
+    assert answer["errors"][0]["extensions"]["code"] == "PAGE_SIZE_LIMIT_EXCEEDED"
 
 
 async def test_out_of_paper_shows_and_is_printed_again(city: City) -> None:
