@@ -190,7 +190,9 @@ class Program:
 
     def routes(self) -> list[BaseRoute]:
         settings = self.runtime.settings
-        endpoint = GraphQLEndpoint(self.gateway, self.authenticator, self.context, settings, EventStreams(self.sockets, settings.max_body))
+        endpoint = GraphQLEndpoint(
+            self.gateway, self.authenticator, self.context, settings, EventStreams(self.sockets, settings.max_body)
+        )
         routes: list[BaseRoute] = [
             Route("/graphql", endpoint.handle, methods=["GET", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]),
             Route("/graphql/{id}", endpoint.handle, methods=["GET", "OPTIONS"]),

@@ -380,7 +380,7 @@ async def serve(
     def context(principal: Principal, locale: str, request_id: str, address: str) -> Context:
         return Context(runtime, tails, principal, locale, request_id, address)
 
-    endpoint = GraphQLEndpoint(gateway, doorman, context, settings, EventStreams(sockets))  # type: ignore[arg-type]
+    endpoint = GraphQLEndpoint(gateway, doorman, context, settings, EventStreams(sockets, settings.max_body))  # type: ignore[arg-type]
     # Named as TCP, or asyncio leaves Nagle's algorithm on and every second small message waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
