@@ -19,20 +19,27 @@ def configure(level: str = "info", *, json: bool = False) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(_to_json)
-        if json
-        else structlog.dev.ConsoleRenderer(
+    wrapper = structlog.make_filtering_bound_logger(number)
+    renderer: Processor
+    if json:
+        renderer = structlog.processors.JSONRenderer(_to_text)
+        structlog.configure(
+            processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)],
+            wrapper_class=wrapper,
+            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+            # One that is kept costs half as much; on a terminal and in tests the configuration may still change.
+            cache_logger_on_first_use=True,
+        )
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
             exception_formatter=structlog.dev.plain_traceback  # rich ones print locals, secrets among them
         )
-    )
-    structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer] if json else [*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        # One that is kept costs half as much; on a terminal and in tests the configuration may still change.
-        cache_logger_on_first_use=json,
-    )
+        structlog.configure(
+            processors=[*shared, renderer],
+            wrapper_class=wrapper,
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            cache_logger_on_first_use=False,
+        )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -45,8 +52,12 @@ def configure(level: str = "info", *, json: bool = False) -> None:
     root.setLevel(max(number, logging.WARNING))
 
 
-def _to_json(event: Any, **_: Any) -> str:
-    return orjson.dumps(event, default=repr).decode()
+def _to_json(event: Any, **_: Any) -> bytes:
+    return orjson.dumps(event, default=repr)
+
+
+def _to_text(event: Any, **_: Any) -> str:
+    return _to_json(event).decode()
 
 
 def get(name: str) -> FilteringBoundLogger:

@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="PostgreSQL to use (postgres://user:password@host:port/name). Unset: start an embedded one."
     )
-    database_pool_size: int = Field(12, ge=2, description="Most connections this process opens to PostgreSQL.")
+    database_pool_size: int = Field(
+        16,
+        ge=4,
+        description="Most connections this process opens to PostgreSQL; half of them are for transactions.",
+    )
     redis_url: str | None = Field(
         None, description="Redis for signals between processes. Unset: signals stay inside this process."
     )

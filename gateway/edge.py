@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +24,8 @@ _HEADERS: Final = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'; form-action 'self'",
 }
-_HSTS: Final = "max-age=31536000; includeSubDomains"
+_PLAIN: Final = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+_SECURE: Final = [*_PLAIN, (b"strict-transport-security", b"max-age=31536000; includeSubDomains")]
 
 
 class SecurityHeaders:
@@ -38,18 +38,25 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        secure = scope["scheme"] == "https"
+        added = _SECURE if scope["scheme"] == "https" else _PLAIN
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                if secure:
-                    headers.setdefault("strict-transport-security", _HSTS)
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(header for header in added if header[0] not in own)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class Compression(GZipMiddleware):
+    """Starlette's, out of the way of clients that take no compressed answers."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and any(n == b"accept-encoding" and b"gzip" in v for n, v in scope["headers"]):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def edge(settings: Settings) -> list[Middleware]:
@@ -59,5 +66,5 @@ def edge(settings: Settings) -> list[Middleware]:
         layers.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies))
     layers.append(Middleware(SecurityHeaders))
     if settings.compression:
-        layers.append(Middleware(GZipMiddleware, minimum_size=SMALLEST_COMPRESSED, compresslevel=_LEVEL))
+        layers.append(Middleware(Compression, minimum_size=SMALLEST_COMPRESSED, compresslevel=_LEVEL))
     return layers

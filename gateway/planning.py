@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
-from graphql import GraphQLArgument, GraphQLField, GraphQLNonNull, GraphQLObjectType, GraphQLSchema, is_leaf_type
+from graphql import GraphQLArgument, GraphQLField, GraphQLObjectType, GraphQLSchema, get_named_type, is_leaf_type
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import Info
 from strawberry.types.arguments import convert_arguments
@@ -83,9 +83,8 @@ class _Plans:
 
 
 def _is_leaf(argument: GraphQLArgument) -> bool:
-    """Whether Strawberry hands the value of the argument on as it is."""
-    kind = cast(Any, argument).type
-    return is_leaf_type(cast(Any, kind).of_type if isinstance(kind, GraphQLNonNull) else kind)
+    """Whether Strawberry hands the value of the argument on as it is: a leaf, or a list of leaves."""
+    return is_leaf_type(cast(Any, get_named_type)(cast(Any, argument).type))
 
 
 def _positional(resolver: Any, function: Callable[..., Any]) -> tuple[tuple[Given, ...], Callable[..., Any]]:

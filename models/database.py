@@ -26,6 +26,8 @@ from tortoise.backends.asyncpg.client import AsyncpgDBClient
 from tortoise.migrations.api import migrate as run_migrations
 from tortoise.transactions import in_transaction
 
+from models.readers import Readers
+
 MODULES: Final = [
     "models.identity",
     "models.merchants",
@@ -130,16 +132,28 @@ class Database:
     def __init__(self, url: str, pool_size: int = 12) -> None:
         self.url = url
         self._pool_size = pool_size
+        self._readers: Readers | None = None
         self._client: AsyncpgDBClient | None = None
 
     async def open(self) -> None:
         # The global fallback lets requests, which run in other tasks than start-up, find the connections.
-        await Tortoise.init(config=tortoise_config(self.url, self._pool_size), _enable_global_fallback=True)
+        readers = self._pool_size // 2
+        config = tortoise_config(self.url, self._pool_size - readers)
+        await Tortoise.init(config=config, _enable_global_fallback=True)
         # Kept here because inside a transaction Tortoise answers with the transaction's own connection.
         self._client = cast(AsyncpgDBClient, Tortoise.get_connection("default"))
         await self._client.create_connection(with_db=True)
+        self._readers = Readers(self._connect, readers)
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self.url, connection_class=_PooledConnection, server_settings={"application_name": "hutong"}
+        )
 
     async def close(self) -> None:
+        if self._readers is not None:
+            await self._readers.close()
+            self._readers = None
         await Tortoise.close_connections()
         self._client = None
 
@@ -151,19 +165,28 @@ class Database:
             raise RuntimeError("the database is not open")
         return pool
 
-    # These take a connection of their own: inside a transaction use its Connection, or it may starve the pool.
+    # These take a connection of their own: inside a transaction use its Connection.
+
+    @property
+    def readers(self) -> Readers:
+        """The connections of single statements."""
+        if self._readers is None:
+            raise RuntimeError("the database is not open")
+        return self._readers
 
     async def fetch(self, sql: str, *args: object) -> list[Record]:
-        return await self.pool.fetch(sql, *args)
+        return await self.readers.fetch(sql, args)
 
     async def fetchrow(self, sql: str, *args: object) -> Record | None:
-        return await self.pool.fetchrow(sql, *args)
+        rows = await self.readers.fetch(sql, args)
+        return rows[0] if rows else None
 
     async def fetchval(self, sql: str, *args: object) -> Any:
-        return await self.pool.fetchval(sql, *args)
+        rows = await self.readers.fetch(sql, args)
+        return rows[0][0] if rows else None
 
     async def execute(self, sql: str, *args: object) -> None:
-        await self.pool.execute(sql, *args)
+        await self.readers.execute(sql, args)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
