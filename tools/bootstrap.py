@@ -118,7 +118,9 @@ def compile_locks(upgrade: bool) -> int:
 def clean() -> int:
     """Remove what can be made again. The data folder stays."""
     patterns = (".*_cache", ".hypothesis", "*/__pycache__", "*/*/__pycache__", "tests/node/node_modules")
-    for pattern in (*patterns, ".venv", "bench/peers/.venv", "bench/peers/node/node_modules"):
+    apart = ("bench/peers/.venv", "bench/peers/node/node_modules", "examples/python-typed/.venv")
+    apart += ("examples/typescript/node_modules", "examples/typescript/dist")
+    for pattern in (*patterns, ".venv", *apart):
         for path in ROOT.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
     return 0

@@ -22,8 +22,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -71,7 +71,7 @@ class Ended(Exception):
 class _Subscription:
     query: str
     variables: dict[str, Any]
-    updates: asyncio.Queue[Any] = field(default_factory=lambda: asyncio.Queue[Any]())
+    answers: asyncio.Queue[Any] = field(default_factory=lambda: asyncio.Queue[Any]())
     cursor: str | None = None
     behind: str | None = None
     nothing_up_to: str | None = None
@@ -110,16 +110,25 @@ class Client:
 
     async def subscribe(self, query: str, variables: dict[str, Any] | None = None) -> AsyncIterator[dict[str, Any]]:
         """The updates of a subscription, over any number of connections. Raises Ended."""
+        async with aclosing(self.answers(query, variables)) as answers:
+            async for data in answers:
+                [update] = data.values()
+                yield update
+
+    async def answers(
+        self, query: str, variables: dict[str, Any] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The same as whole ``data``, for those who have types for it."""
         id = str(self._next)
         self._next += 1
         subscription = self._subscriptions[id] = _Subscription(query, dict(variables or {}))
         try:
             self._wanted.set()
             await self._start(id, subscription)
-            while (update := await subscription.updates.get()) is not None:
-                if isinstance(update, Ended):
-                    raise update
-                yield update
+            while (data := await subscription.answers.get()) is not None:
+                if isinstance(data, Ended):
+                    raise data
+                yield data
         finally:
             if self._subscriptions.pop(id, None) is not None:
                 await self._send({"id": id, "type": "complete"})
@@ -219,7 +228,7 @@ class Client:
             if cursor is not None and cursor == subscription.cursor and update.get("kind") == "EVENT":
                 return
             subscription.cursor, subscription.behind = cursor or subscription.cursor, None
-            subscription.updates.put_nowait(update)
+            subscription.answers.put_nowait(payload["data"])
         elif message["type"] == "error":
             self._end(message["id"], Ended(message["payload"]))
         elif message["type"] == "complete":
@@ -238,7 +247,7 @@ class Client:
         return False
 
     def _end(self, id: str, ended: Ended | None) -> None:
-        self._subscriptions.pop(id).updates.put_nowait(ended)
+        self._subscriptions.pop(id).answers.put_nowait(ended)
 
     def _give_up(self, code: int, reason: str) -> None:
         error = {"message": reason, "extensions": {"code": "CONNECTION_CLOSED", "closeCode": code}}
