@@ -39,6 +39,7 @@ from serving.workers import Line
 from subscriptions import feeds
 from tools import operations
 from tools import schema_changes as changes_of_schema
+from tools.access import admin_cli, partner_cli
 from tools.console import complaints, console, load_settings
 from tools.error_docs import error_docs
 from tools.feed_docs import feed_docs
@@ -54,6 +55,8 @@ cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 operations_cli = typer.Typer(no_args_is_help=True, help="Persisted operations: all that a partner can call.")
 cli.add_typer(operations_cli, name="operations")
 cli.add_typer(keys_cli, name="keys")
+cli.add_typer(admin_cli, name="admin")
+cli.add_typer(partner_cli, name="partner")
 cli.command()(replay)
 cli.command()(error_docs)
 cli.command()(feed_docs)

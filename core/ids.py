@@ -22,6 +22,7 @@ _TRIPLES: Final = [pair + c for pair in _PAIRS for c in _ALPHABET]
 type_prefixes: Final[dict[str, str]] = {
     "Person": "per",
     "Partner": "par",
+    "PartnerCredential": "pcr",
     "PersistedDocument": "doc",
     "Grant": "gra",
     "Session": "ses",

@@ -117,6 +117,15 @@ class RefreshSession(Model):
         table = "refresh_session"
 
 
+class CredentialKind(StrEnum):
+    """What a partner proves by who it is."""
+
+    SECRET = "SECRET"
+    """A text that both sides know; kept as a hash."""
+    KEY = "KEY"
+    """A key pair, of which we know the public key."""
+
+
 class Client(Model):
     """A machine that calls the API: a partner integrator or a device in a shop."""
 
@@ -124,7 +133,7 @@ class Client(Model):
     kind = fields.CharField(max_length=10)  # PARTNER or DEVICE
     name = fields.CharField(max_length=80)
     client_id = fields.CharField(max_length=40, unique=True)
-    secret_hash = fields.CharField(max_length=64)
+    secret_hash = fields.CharField(max_length=64, null=True)  # a device's; partners have credentials
     store_id = fields.UUIDField(null=True)  # the shop a device stands in
     city_id = fields.UUIDField(null=True)  # the city a partner works in
     created_at = fields.DatetimeField()
@@ -133,3 +142,34 @@ class Client(Model):
 
     class Meta(Model.Meta):
         table = "client"
+
+
+class ClientCredential(Model):
+    """One of the secrets and keys that a partner may have at the same time. Ended ones stay, for the record."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    client: fields.ForeignKeyRelation[Client] = fields.ForeignKeyField("models.Client", related_name="credentials")
+    kind = fields.CharEnumField(CredentialKind, max_length=6)
+    name = fields.CharField(max_length=80)
+    secret_hash = fields.CharField(max_length=64, null=True)
+    kid = fields.CharField(max_length=43, null=True)  # RFC 7638 thumbprint
+    public_key = fields.TextField(null=True)  # PEM
+    created_at = fields.DatetimeField()
+    ends_at = fields.DatetimeField(null=True)
+    revoked_at = fields.DatetimeField(null=True)
+    last_used_at = fields.DatetimeField(null=True)
+
+    class Meta(Model.Meta):
+        table = "client_credential"
+        unique_together = (("client", "secret_hash"), ("client", "kid"))
+
+
+class UsedAssertion(Model):
+    """A client assertion that was accepted, until it has expired. ``id`` is a hash of the client and the ``jti``."""
+
+    id = fields.CharField(max_length=64, primary_key=True)
+    expires_at = fields.DatetimeField()
+
+    class Meta(Model.Meta):
+        table = "used_assertion"
+        indexes = [Index(fields=("expires_at",))]

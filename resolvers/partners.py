@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from core import ids
 from resolvers.base import Page, action, key, make_page, or_none, page_size
-from resolvers.context import Context, Info, by_arguments
+from resolvers.context import Context, Info, batched, by_arguments
 from services import documents, partners
 from services.documents import DocumentRecord, Registration
 from services.errors import NotFound
-from services.partners import PartnerRecord
+from services.partners import CredentialRecord, NewSecret, PartnerRecord
 
 # fields
 
@@ -27,6 +28,14 @@ async def documents_of(root: PartnerRecord, info: Info, first: int, after: str |
 
 def public_document_id(root: DocumentRecord) -> str:
     return f"sha256:{root.document_id}"
+
+
+async def _load_credentials(context: Context, keys: list[UUID]) -> list[list[CredentialRecord]]:
+    found = await partners.credentials_of(context.runtime, keys)
+    return [found[k] for k in keys]
+
+
+credentials_of = batched(_load_credentials, attrgetter("id"))
 
 
 # queries
@@ -73,6 +82,29 @@ async def deprecate_document(
 @action
 async def retire_document(context: Context, document: str) -> DocumentRecord:
     return await documents.retire(context.runtime, context.principal, key("PersistedDocument", document))
+
+
+@action
+async def create_partner(context: Context, city: str, name: str, client_id: str | None) -> NewSecret:
+    return await partners.create(context.runtime, context.principal, key("City", city), name, client_id)
+
+
+@action
+async def rotate_secret(context: Context, partner: str, previous_ends_at: datetime | None) -> NewSecret:
+    return await partners.rotate_secret(context.runtime, context.principal, key("Partner", partner), previous_ends_at)
+
+
+@action
+async def add_key(context: Context, partner: str, public_key: str, name: str) -> CredentialRecord:
+    return await partners.add_key(context.runtime, context.principal, key("Partner", partner), public_key, name)
+
+
+@action
+async def revoke_credential(context: Context, credential: str, reason: str, end_tokens: bool) -> CredentialRecord:
+    credential_id = key("PartnerCredential", credential)
+    return await partners.revoke_credential(
+        context.runtime, context.principal, credential_id, reason, end_tokens=end_tokens
+    )
 
 
 async def load_partner(context: Context, partner_id: UUID) -> PartnerRecord | None:

@@ -18,7 +18,7 @@ from models.devices import (
     DeviceStation,
     TicketKind,
 )
-from models.identity import GrantRole
+from models.identity import CredentialKind, GrantRole
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import PaymentState
@@ -55,6 +55,7 @@ for enum in (
     ResetReason,
     EndReason,
     OtpLimit,
+    CredentialKind,
 ):
     strawberry.enum(enum, description=enum.__doc__ if enum.__doc__ and "\n" not in enum.__doc__ else None)
 

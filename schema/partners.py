@@ -6,13 +6,14 @@ from datetime import datetime
 
 import strawberry
 
+from models.identity import CredentialKind
 from resolvers import partners as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from schema.base import A, Connection, Node, P, computed, exposes, mutation, node_id, result
 from services import errors
 from services.documents import DocumentRecord, Registration
-from services.partners import PartnerRecord
+from services.partners import CredentialRecord, NewSecret, PartnerRecord
 
 
 @exposes(DocumentRecord, views={A, P})
@@ -33,6 +34,19 @@ class PersistedDocument(Node):
     uses: int
 
 
+@exposes(CredentialRecord, views={A})
+@strawberry.type(description="A secret or key by which a partner proves who it is.")
+class PartnerCredential:
+    id: strawberry.ID = node_id("PartnerCredential")
+    kind: CredentialKind
+    name: str
+    kid: str | None = strawberry.field(description="Of a key: its RFC 7638 thumbprint.")
+    created_at: datetime
+    ends_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None = strawberry.field(description="To the minute.")
+
+
 @exposes(PartnerRecord, views={A, P})
 @strawberry.type(description="An integrator who calls the API from servers of its own.")
 class Partner(Node):
@@ -42,6 +56,17 @@ class Partner(Node):
     created_at: datetime
     revoked_at: datetime | None
     documents: Connection[PersistedDocument] = computed(resolvers.documents_of, A)
+    credentials: list[PartnerCredential] = computed(
+        resolvers.credentials_of, A, description="Also those that ended, the newest first."
+    )
+
+
+@exposes(NewSecret, views={A})
+@strawberry.type(description="A secret that was just made. It is shown this once.")
+class PartnerSecret:
+    partner: Partner
+    credential: PartnerCredential
+    secret: str
 
 
 @exposes(Registration, views={A})
@@ -52,6 +77,28 @@ class DocumentRegistration:
 
 
 class PartnersMutation:
+    @mutation(result("CreatePartnerResult", PartnerSecret), A)
+    async def create_partner(self, info: Info, city: ID, name: str, client_id: str | None = None) -> object:
+        """Let an integrator call the API. `clientId` is made up where none is given."""
+        return await resolvers.create_partner(info.context, city, name, client_id)
+
+    @mutation(result("RotatePartnerSecretResult", PartnerSecret, errors.CredentialLimitReached), A)
+    async def rotate_partner_secret(self, info: Info, partner: ID, previous_ends_at: datetime | None = None) -> object:
+        """Make another secret. The one before works until `previousEndsAt`, or until it is revoked."""
+        return await resolvers.rotate_secret(info.context, partner, previous_ends_at)
+
+    @mutation(result("AddPartnerKeyResult", PartnerCredential, errors.CredentialLimitReached), A)
+    async def add_partner_key(self, info: Info, partner: ID, public_key: str, name: str) -> object:
+        """Let a partner sign in with a key pair (`private_key_jwt`): its public P-256 key in PEM or JWK."""
+        return await resolvers.add_key(info.context, partner, public_key, name)
+
+    @mutation(result("RevokePartnerCredentialResult", PartnerCredential), A)
+    async def revoke_partner_credential(
+        self, info: Info, credential: ID, reason: str, end_tokens: bool = True
+    ) -> object:
+        """End a secret or key, and the access tokens of the partner unless `endTokens` is false."""
+        return await resolvers.revoke_credential(info.context, credential, reason, end_tokens)
+
     @mutation(
         result("RegisterDocumentsResult", DocumentRegistration, errors.ManifestRejected, errors.IdempotencyConflict),
         A,

@@ -15,6 +15,7 @@ from core.errors import BusinessError
 from core.money import Money
 from models.delivery import DeliveryState
 from models.devices import CommandAction, CommandState, DeviceCapability, DeviceState
+from models.identity import CredentialKind
 from models.ordering import OrderAction, OrderState
 from models.queueing import QueueAction, QueueTicketState
 
@@ -148,6 +149,18 @@ class SessionInvalid(BusinessError):
 
     reason: str
     messages: ClassVar[dict[str, str]] = {"en": "Please sign in again ({reason}).", "zh-CN": "请重新登录（{reason}）。"}
+
+
+@dataclass(eq=False)
+class CredentialLimitReached(BusinessError):
+    """The partner has as many live credentials of the kind as it may; revoke one first."""
+
+    kind: CredentialKind
+    maximum: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The partner already has {maximum} live credentials of the kind {kind}.",
+        "zh-CN": "该合作方已有 {maximum} 个有效的 {kind} 凭据。",
+    }
 
 
 # catalogue and ordering

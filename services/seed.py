@@ -22,7 +22,7 @@ from models.devices import DeviceCapability, DeviceStation
 from models.identity import GrantRole
 from models.merchants import StoreTag
 from models.ordering import FulfilmentMode
-from services import catalog, identity, merchants
+from services import catalog, identity, merchants, partners
 from services.catalog import NewItem, NewOption, NewOptionGroup, NewSku
 from services.merchants import NewStore, NewTable, OpeningHours
 from services.runtime import Runtime
@@ -208,7 +208,8 @@ async def _client(
     unit: Unit, view: View, name: str, store_id: UUID | None, city_id: UUID, client_id: str | None = None
 ) -> UUID:
     client_id = client_id or f"demo-{view.lower()}"
-    return await unit.sql.fetchval(
+    secret = demo_secret(unit.runtime, client_id)
+    id = await unit.sql.fetchval(
         """INSERT INTO client (id, kind, name, client_id, secret_hash, store_id, city_id, created_at)
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
            ON CONFLICT (client_id) DO UPDATE SET name = excluded.name, secret_hash = excluded.secret_hash
@@ -217,11 +218,14 @@ async def _client(
         view,
         name,
         client_id,
-        hash_secret(demo_secret(unit.runtime, client_id)),
+        hash_secret(secret) if view is View.DEVICE else None,
         store_id,
         city_id,
         unit.now,
     )
+    if view is View.PARTNER:
+        await partners.add_secret(unit, id, "Demo secret", secret)
+    return id
 
 
 async def _device(unit: Unit, store_id: UUID, name: str, able: list[DeviceCapability], client_id: UUID) -> None:

@@ -202,7 +202,8 @@ KEPT: Final = timedelta(days=1)
 
 
 async def forget(runtime: Runtime) -> None:
-    """Drop counts that have started over and codes of yesterday."""
+    """Drop counts that have started over, and codes and client assertions of yesterday."""
     now = wall_now()
     await runtime.database.execute("DELETE FROM rate_limit WHERE ends_at <= $1", now)
     await runtime.database.execute("DELETE FROM one_time_code WHERE expires_at < $1", now - KEPT)
+    await runtime.database.execute("DELETE FROM used_assertion WHERE expires_at < $1", now - KEPT)

@@ -25,7 +25,7 @@ async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, 
     phone, name = checked_phone(phone), checked_name(name)
     async with transaction(runtime) as unit:
         person_id = await ensure_person(unit, phone, name)
-        await _grant(unit, person_id, GrantRole.RIDER, None, city_id)
+        await grant_role(unit, person_id, GrantRole.RIDER, None, city_id)
         rider_id = await unit.sql.fetchval(
             """INSERT INTO rider (id, person_id, city_id, name, phone, online, created_at)
                VALUES ($1, $2, $3, $4, $5, false, $6)
@@ -42,7 +42,7 @@ async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, 
     return (await riders_by_ids(runtime, [rider_id]))[rider_id]
 
 
-async def _grant(unit: Unit, person_id: UUID, role: GrantRole, store_id: UUID | None, city_id: UUID | None) -> UUID:
+async def grant_role(unit: Unit, person_id: UUID, role: GrantRole, store_id: UUID | None, city_id: UUID | None) -> UUID:
     """A live grant of the role: the one there is, or a new one."""
     place = "city_id" if store_id is None else "store_id"
     # The update changes nothing, but holds the row: a revocation comes before it or waits.
@@ -78,7 +78,7 @@ async def grant_store_role(
     phone = checked_phone(phone)
     async with transaction(runtime) as unit:
         person_id = await ensure_person(unit, phone, None)
-        grant_id = await _grant(unit, person_id, role, store_id, None)
+        grant_id = await grant_role(unit, person_id, role, store_id, None)
     await access.changed(runtime, person_id)
     return await Grant.get(id=grant_id)
 

@@ -17,7 +17,9 @@ from auth import http
 from auth.authenticate import REMEMBERED_FOR, Authenticator
 from auth.principals import Principal, PrincipalKind, View
 from auth.tokens import Reason, Unauthenticated, hash_secret
+from services import partners
 from services.runtime import Runtime
+from services.unit import transaction
 from tests.identity.world import World
 
 SECRET = "a secret+with/odd=chars%&é"
@@ -42,8 +44,12 @@ async def machine(world: World, kind: View, store_id: UUID | None = None) -> Mac
     await world.runtime.database.execute(
         """INSERT INTO client (id, kind, name, client_id, secret_hash, store_id, city_id, created_at)
            VALUES ($1, $2, 'Machine', $3, $4, $5, $6, $7)""",
-        id, kind.value, client_id, hash_secret(SECRET), store_id, world.city_id, world.runtime.clock.now(),
+        id, kind.value, client_id, hash_secret(SECRET) if kind is View.DEVICE else None, store_id, world.city_id,
+        world.runtime.clock.now(),
     )  # fmt: skip
+    if kind is View.PARTNER:
+        async with transaction(world.runtime) as unit:
+            await partners.add_secret(unit, id, "Secret", SECRET)
     return Machine(id, client_id)
 
 

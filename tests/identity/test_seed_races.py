@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from auth.clients import authenticate
 from auth.principals import View
 from auth.tokens import hash_secret
 from services import seed
@@ -24,8 +25,11 @@ async def test_processes_that_start_together_make_one_demo_city(database_url: st
 async def test_a_demo_machine_keeps_its_secret_when_the_keys_are_new(database_url: str) -> None:
     async with make_runtime(database_url) as runtime:
         made = await seed.seed(runtime)
-        await runtime.database.execute("UPDATE client SET secret_hash = $1", hash_secret("of older keys"))
+        old = hash_secret("of older keys")
+        await runtime.database.execute("UPDATE client SET secret_hash = $1 WHERE kind = 'DEVICE'", old)
+        await runtime.database.execute("UPDATE client_credential SET secret_hash = $1", old)
         assert await seed.seed(runtime) == made
         for view in (View.PARTNER, View.DEVICE):
-            stored = await runtime.database.fetchval("SELECT secret_hash FROM client WHERE id = $1", made.clients[view])
-            assert stored == hash_secret(seed.demo_secret(runtime, f"demo-{view.lower()}"))
+            client_id = f"demo-{view.lower()}"
+            form = {"client_id": client_id, "client_secret": seed.demo_secret(runtime, client_id)}
+            assert (await authenticate(runtime.database, None, form, ())).id == made.clients[view]
