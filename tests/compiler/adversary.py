@@ -107,7 +107,11 @@ type Box {
   ): String
   many(first: Int! = 2, filter: Deep): [Box!]
   need(id: ID!, input: Deep!): Box
+  span: Span
+  span_: Span!
 }
+
+type Span { low: Int! high: Int text: String! marks: [Int!] }
 
 input Deep {
   n: Int = 5
@@ -201,6 +205,11 @@ def _even_input(value: Any) -> Any:
 
 def adversary() -> GraphQLSchema:
     """The schema with answers made up by ``tests.compiler.chaos``; a new one each time."""
+    return unleash(bare_adversary())
+
+
+def bare_adversary() -> GraphQLSchema:
+    """The schema without resolvers."""
     schema = build_schema(SDL.replace("__: Int ", ""))
     colour, even = schema.type_map["Colour"], schema.type_map["Even"]
     for name, serialize in {"Even": _even, "Fussy": _fussy, "Any": _any}.items():
@@ -220,4 +229,4 @@ def adversary() -> GraphQLSchema:
     deep: Any = schema.type_map["Deep"]
     deep.fields["text"].out_name = "words"
     deep.out_type = lambda values: tuple(sorted(values.items(), key=str))
-    return unleash(schema)
+    return schema

@@ -186,6 +186,8 @@ class Chaos:
     schema: GraphQLSchema
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     """Each call of a resolver: its path and all it was told."""
+    plain: bool = False
+    """Whether all objects have their values as attributes."""
     order: list[str] = field(default_factory=list)
     """Begin and end of root resolvers."""
 
@@ -269,6 +271,8 @@ class Chaos:
 
     def object(self, kind: GraphQLObjectType, place: tuple[Any, ...], rng: random.Random) -> Any:
         fake = Fake(self, kind, place)
+        if self.plain:
+            return fake
         match rng.randrange(6):
             case 0:
                 return FakeMapping(fake)

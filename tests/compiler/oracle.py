@@ -32,7 +32,7 @@ from graphql import (
     parse,
 )
 
-from gateway.compiler import OPTIONS, Unsupported, compile_operation
+from gateway.compiler import OPTIONS, Planner, Unsupported, compile_operation
 from gateway.execution import SteadyExecutor
 
 LEFT_TO_CORE = ("null in @skip or @include", "too many variants")
@@ -239,6 +239,16 @@ def call_differences(core: list[tuple[Any, ...]], compiled: list[tuple[Any, ...]
     return found
 
 
+def planned_call_differences(core: list[tuple[Any, ...]], compiled: list[tuple[Any, ...]], whole: bool) -> list[str]:
+    """The same for calls that do not know their paths. ``whole``: no error, so nothing may have been cancelled."""
+    counts, expected = Counter(compiled), Counter(core)
+    if whole:
+        wrong = [call for call in counts.keys() | expected.keys() if counts[call] != expected[call]]
+    else:
+        wrong = [call for call, count in counts.items() if call[1] and count > max(1, expected[call])]
+    return [f"called {counts[call]} times, by graphql-core {expected[call]}: {call}" for call in wrong]
+
+
 def unpropagated(schema: GraphQLSchema, document: DocumentNode, case: Case) -> tuple[DocumentNode, Case]:
     """The same document with the propagation of nulls off, which does not move anything in it."""
     node = find_operation(document, case.name)
@@ -255,6 +265,7 @@ async def compare(
     case: Case,
     setting: Callable[[], tuple[Any, Any]],
     cache: dict[Any, Any] | None = None,
+    planner: Planner | None = None,
 ) -> list[str]:
     """Differences between the two for one request. ``setting`` makes a fresh root and context with ``calls``."""
     document = parse(case.text)
@@ -264,7 +275,7 @@ async def compare(
     compiled = (cache or {}).get(key)
     if compiled is None:
         try:
-            compiled = compile_operation(schema, document, find_operation(document, case.name))
+            compiled = compile_operation(schema, document, find_operation(document, case.name), planner=planner)
         except Unsupported as unsupported:
             return [f"not compiled: {unsupported}"]
         if cache is not None:
@@ -291,8 +302,10 @@ async def compare(
         free, _ = unpropagated(schema, document, case)
         possible = (await run_core(schema, free, case, root, third)).shown()
     found = differences(core, ours, lambda: possible or [])
-    if not found:
+    if not found and planner is None:
         found = call_differences(core_context.calls, context.calls, core.data)
+    elif not found:
+        found = planned_call_differences(core_context.calls, context.calls, not core.errors)
     if not found and ours.unawaited > core.unawaited:
         found = [f"{ours.unawaited} coroutines forgotten, by graphql-core {core.unawaited}"]
     kind = find_operation(document, case.name).operation

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from hypothesis_graphql import nodes
 
 from auth.principals import View
+from gateway.compiler import Planner
 from gateway.contracts import build_contracts
 from schema.build import full_schema
-from tests.compiler.adversary import adversary
+from tests.compiler.adversary import adversary, bare_adversary
 from tests.compiler.chaos import Chaos, unleash
 from tests.compiler.mangle import mangle
 from tests.compiler.oracle import Case, compare, find_operation
+from tests.compiler.planned import plan_all
 
 RATES = (0.0, 0.02, 0.15, 0.5)
 """Shares of wrong values: sound answers must take the fast way, a single wrong one must leave it in time."""
@@ -35,6 +37,20 @@ SCALARS: dict[str, Any] = {
 @cache
 def strange() -> GraphQLSchema:
     return adversary()
+
+
+@cache
+def planned() -> tuple[GraphQLSchema, Planner]:
+    """The awkward schema, read in all ways of a planner."""
+    schema = bare_adversary()
+    return schema, plan_all(schema)
+
+
+@cache
+def planned_contracts() -> dict[View, tuple[GraphQLSchema, Planner]]:
+    """The product's contracts, read in all ways of a planner."""
+    built = build_contracts(full_schema())
+    return {view: (contract.schema, plan_all(contract.schema)) for view, contract in built.items()}
 
 
 @cache
@@ -57,7 +73,7 @@ def documents(schema: GraphQLSchema) -> st.SearchStrategy[str]:
     return st.one_of(found, st.one_of(each).map(lambda text: f"subscription {text}"))
 
 
-def check(schema: GraphQLSchema, case: Case, seeds: range | list[int]) -> None:
+def check(schema: GraphQLSchema, case: Case, seeds: range | list[int], planner: Planner | None = None) -> None:
     """Fail when the compiled operation and graphql-core differ for one of the seeds."""
     kind = find_operation(parse(case.text), case.name).operation
     root = {
@@ -74,21 +90,22 @@ def check(schema: GraphQLSchema, case: Case, seeds: range | list[int]) -> None:
             for rate in RATES:
 
                 def setting(seed: int = seed, rate: float = rate) -> tuple[Any, Any]:
-                    chaos = Chaos(seed, rate, schema)
+                    chaos = Chaos(seed, rate, schema, plain=planner is not None)
                     return chaos.root(root), chaos
 
-                found.extend(f"{d}\n  seed {seed} rate {rate}" for d in await compare(schema, case, setting, compiled))
+                differences = await compare(schema, case, setting, compiled, planner)
+                found.extend(f"{difference}\n  seed {seed} rate {rate}" for difference in differences)
 
     asyncio.run(run())
     assert not found, f"{case}\n" + "\n".join(found[:4])
 
 
-def check_mangled(schema: GraphQLSchema, text: str, seed: int) -> None:
+def check_mangled(schema: GraphQLSchema, text: str, seed: int, planner: Planner | None = None) -> None:
     """Check a document and a few harder ones made of it, each with its own answers."""
     for number in range(3):
         case = mangle(schema, text, seed + number)
         if case is not None:
-            check(schema, case, [(seed + number) % 9973])
+            check(schema, case, [(seed + number) % 9973], planner)
 
 
 few = settings(max_examples=25, phases=[Phase.explicit, Phase.generate, Phase.shrink])
@@ -107,6 +124,45 @@ def test_contract(view: View) -> None:
     @given(text=documents(contracts()[view]), seed=seeds)
     def one(text: str, seed: int) -> None:
         check_mangled(contracts()[view], text, seed)
+
+    one()
+
+
+@few
+@given(text=st.deferred(lambda: documents(planned()[0])), seed=seeds)
+def test_planned_schema(text: str, seed: int) -> None:
+    schema, planner = planned()
+    check_mangled(schema, text, seed, planner)
+
+
+@pytest.mark.parametrize("view", list(View))
+def test_planned_contract(view: View) -> None:
+    schema, planner = planned_contracts()[view]
+
+    @settings(few, max_examples=6)
+    @given(text=documents(schema), seed=seeds)
+    def one(text: str, seed: int) -> None:
+        check_mangled(schema, text, seed, planner)
+
+    one()
+
+
+@pytest.mark.fuzz
+@given(text=st.deferred(lambda: documents(planned()[0])), seed=seeds)
+def test_planned_schema_at_length(text: str, seed: int) -> None:
+    schema, planner = planned()
+    check_mangled(schema, text, seed, planner)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("view", list(View))
+def test_planned_contract_at_length(view: View) -> None:
+    schema, planner = planned_contracts()[view]
+
+    @settings(max_examples=1000)
+    @given(text=documents(schema), seed=seeds)
+    def one(text: str, seed: int) -> None:
+        check_mangled(schema, text, seed, planner)
 
     one()
 
