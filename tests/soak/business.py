@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from replay import operations
-from replay.api import Api, CallFailed, Refused, Session
+from replay.api import Api, CallFailed, Refused, Session, admin_session
 from replay.day import Courier, Day, OrderPlan, Parameters, Restaurant
 from replay.operations import Operation
 from replay.town import Builder, RiderPerson, Shop, Town, new_run
@@ -23,6 +23,19 @@ _DELIVERY = operations._operation(
     "query DeliveryNow($order: ID!) { order(id: $order) { id version state delivery { id state"
     " rider { id } offer { rider { id } } } } }"
 )
+
+
+QUEUE_UPDATES = operations._operation(
+    "subscription QueueUpdates($store: ID!, $after: String) { queueBoardUpdates(store: $store, after: $after) {"
+    " cursor kind type reset { reason } board { open classes { code waiting } } } }"
+)
+_OPEN = operations._mutation("setQueueOpen", "store: ID!, open: Boolean!", "QueueBoard", "open classes { id }")
+_TAKE = operations._mutation(
+    "takeQueueNumber", "store: ID!, partySize: Int!, idempotencyKey: String!", "QueueTicket", "id state"
+)
+_CALL = operations._mutation("callTicket", "ticket: ID!", "QueueTicket", "id state")
+_SEAT = operations._mutation("seatTicket", "ticket: ID!", "QueueTicket", "id state")
+_LEAVE = operations._mutation("cancelTicket", "ticket: ID!", "QueueTicket", "id state")
 
 
 def a_day(shops: int, riders: int) -> Day:
@@ -63,6 +76,8 @@ class Business:
         self.failures: Counter[str] = Counter()
         self.calls = 0
         self.town: Town | None = None
+        self._staff = admin_session("")
+        self._store = ""
         self._riders: dict[str, RiderPerson] = {}
         self._number = 0
         self.stopping = False
@@ -87,6 +102,32 @@ class Business:
                 outcome = "given up"
                 self.troubles[f"{type(error).__name__} {error}"[:120]] += 1
             self.outcomes[outcome] += 1
+
+    async def open_queue(self, staff: Session, store: str) -> None:
+        """Let the store hand out numbers."""
+        self._staff, self._store = staff, store
+        await self.do(_OPEN, staff, store=store, open=True)
+
+    async def queue(self, pace: float) -> None:
+        """Parties come, are called and seated, or leave, until :attr:`stopping`."""
+        number = 0
+        while not self.stopping:
+            number += 1
+            try:
+                key = f"soak queue {number}"
+                size = self._random.randint(1, 4)
+                taken = await self.do(_TAKE, self._staff, store=self._store, partySize=size, idempotencyKey=key)
+                await asyncio.sleep(self._random.uniform(0, pace))
+                if self._random.random() < 0.3:
+                    await self.do(_LEAVE, self._staff, ticket=taken["id"])
+                else:
+                    await self.do(_CALL, self._staff, ticket=taken["id"])
+                    await asyncio.sleep(self._random.uniform(0, pace))
+                    await self.do(_SEAT, self._staff, ticket=taken["id"])
+                self.outcomes["party"] += 1
+            except (Refused, TimeoutError) as error:
+                self.troubles[f"{type(error).__name__} {error}"[:120]] += 1
+            await asyncio.sleep(self._random.uniform(0, pace))
 
     async def do(self, operation: Operation, session: Session, **variables: Any) -> Any:
         """The answer, however often it takes; None when an attempt whose answer was lost turns out to have worked."""

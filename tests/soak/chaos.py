@@ -20,10 +20,7 @@ from models.embedded import EmbeddedPostgres
 from tests.engines import RedisServer
 from tests.processes.installation import Installation
 from tests.proxy import Line, Proxy
-from tests.soak.subscribers import NodeSubscribers, PythonSubscriber
-
-REPLACE_EVERY = 6
-"""A rolling replacement takes long: at most one in so many acts."""
+from tests.soak.subscribers import NodeSubscribers, Subscriber
 
 
 class Chaos:
@@ -37,7 +34,7 @@ class Chaos:
         postgres: EmbeddedPostgres,
         redis_server: RedisServer,
         proxy: Proxy,
-        subscribers: list[PythonSubscriber],
+        subscribers: list[Subscriber],
         npm: NodeSubscribers,
         *,
         longest_pause: float = 4.0,
@@ -63,6 +60,8 @@ class Chaos:
             self._restart_redis: 2,
             self._away_redis: 2,
             self._kill_redis_clients: 2,
+            self._freeze_redis: 1,
+            self._freeze_postgres: 2,
             self._restart_postgres: 2,
             self._crash_postgres: 2,
             self._cut_connections: 4,
@@ -143,6 +142,32 @@ class Chaos:
         killed = await client.client_kill_filter(_type=self._random.choice(["pubsub", "normal"]), skipme=True)
         await client.aclose()
         return f"{killed} clients"
+
+    async def _freeze_redis(self) -> str:
+        """It answers nothing, and nobody is told that it is away."""
+        process = self._redis._process
+        assert process is not None
+        return await self._freeze([psutil.Process(process.pid)])
+
+    async def _freeze_postgres(self) -> str:
+        pid = self._postgres.pid
+        if pid is None:
+            return "was not running"
+        server = psutil.Process(pid)
+        return await self._freeze([server, *server.children()])
+
+    async def _freeze(self, processes: list[psutil.Process]) -> str:
+        seconds = self._random.uniform(0.5, self._longest_pause)
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.resume()
+        return f"{seconds:.1f} s"
 
     async def _restart_postgres(self) -> str:
         await self._end_postgres(signal.SIGINT)

@@ -79,6 +79,7 @@ def judge(record: Record, log: Mapping[int, str], top: int) -> Verdict:
         offset = record._offset(update)
         if update["kind"] == "SNAPSHOT":
             verdict.snapshots += 1
+            # On a coalesced feed all updates are snapshots: what counts is that the newest state arrives, in order.
             if update["reset"] is not None:
                 verdict.resets += 1
                 problem(f"was reset at {offset}: {update['reset']['reason']}")

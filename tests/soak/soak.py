@@ -1,9 +1,9 @@
 """The loss harness: real orders, real clients, real processes, and everything breaks; nothing may be lost.
 
-Publishers change orders through mutations against several worker processes, on a PostgreSQL and a Redis of their
-own. Subscribers follow boards, orders and riders' tasks, half of them with the npm client ``graphql-ws``, half with a
-Python client, through a proxy that cuts connections at random bytes. In the end each subscriber's sequence is
-compared with the event log.
+Publishers change orders, and a queue, through mutations against several worker processes, on a PostgreSQL and a Redis
+of their own. Subscribers follow boards, orders, riders' tasks and the queue, half of them with the npm client
+``graphql-ws``, half with Python clients, bare ones and those of ``examples/``, through a proxy that cuts connections at
+random bytes. In the end each subscriber's sequence is compared with the event log.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from replay.operations import Operation
 from tests.engines import Reaper, RedisServer
 from tests.processes.installation import Installation, installation
 from tests.proxy import Proxy, proxied
-from tests.soak.business import Business
+from tests.soak.business import QUEUE_UPDATES, Business
 from tests.soak.chaos import Chaos
 from tests.soak.record import Record, Verdict, judge
-from tests.soak.subscribers import NodeSubscribers, PythonSubscriber
+from tests.soak.subscribers import ExampleSubscriber, NodeSubscribers, PythonSubscriber, Subscriber
 
 SETTLE_WITHIN = 90.0
 """Seconds after the last trouble in which every subscriber must have everything."""
@@ -113,17 +113,16 @@ class Watchers:
         self._url = url
         self._npm = npm
         self._random = random
-        self.python: list[PythonSubscriber] = []
-        self._orders: dict[str, list[PythonSubscriber | Record]] = {}
+        self.python: list[Subscriber] = []
+        self._orders: dict[str, list[Subscriber | Record]] = {}
         self.records: list[Record] = []
         self._closing: set[asyncio.Task[None]] = set()
 
-    def follow(
-        self, name: str, feed: str, session: Session, operation: Operation, **variables: object
-    ) -> PythonSubscriber:
+    def follow(self, name: str, feed: str, session: Session, operation: Operation, **variables: object) -> Subscriber:
         record = Record(name, feed)
         self.records.append(record)
-        subscriber = PythonSubscriber(record, self._url, session, operation, variables)
+        kind = (PythonSubscriber, ExampleSubscriber)[len(self.records) // 2 % 2]
+        subscriber = kind(record, self._url, session, operation, variables)
         self.python.append(subscriber)
         return subscriber
 
@@ -138,7 +137,7 @@ class Watchers:
     def placed(self, order: str, number: int, buyer: Session) -> None:
         """A new order: its consumer follows it, from the phone and from the web."""
         feed = feed_of("order", "Order", order)
-        found: list[PythonSubscriber | Record] = []
+        found: list[Subscriber | Record] = []
         if number % 3 != 1:
             found.append(self.follow(f"phone {number}", feed, buyer, operations.ORDER_UPDATES, order=order))
         if number % 3 != 2:
@@ -211,6 +210,7 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
         stack.callback(chaos.close)
         proxy.opened = chaos.opened
         working = [asyncio.create_task(business.work(plan.pace)) for _ in range(plan.publishers)]
+        working.append(asyncio.create_task(business.queue(plan.pace)))
         try:
             breaking = asyncio.create_task(chaos.run(plan.seconds))
             await asyncio.wait([breaking, *working], return_when=asyncio.FIRST_COMPLETED)
@@ -228,7 +228,12 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
 
 async def _open(plan: Plan, business: Business, watchers: Watchers, api: Api) -> None:
     async with api._http.get(f"{api.base_url}/sandbox/tokens") as response:
-        admin = admin_session((await response.json())["admin"])
+        known = await response.json()
+    admin = admin_session(known["admin"])
+    staff, store = admin_session(known["merchant"]), known["store"]
+    await business.open_queue(staff, store)
+    watchers.follow("queue", feed_of("queue", "Store", store), staff, QUEUE_UPDATES, store=store)
+    watchers.follow_npm("npm queue", feed_of("queue", "Store", store), "npm queue", staff, QUEUE_UPDATES, store=store)
     town = await business.open(admin, plan.shops, plan.riders, plan.buyers)
     for shop in town.shops.values():
         feed, board = feed_of("store", "Store", shop.store), operations.STORE_BOARD

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from examples.python.resuming import Client, Ended, Token
 from replay.api import Session
 from replay.operations import Operation
 from tests import node
@@ -94,12 +95,56 @@ class PythonSubscriber:
                 self.record.ended = orjson.dumps(message).decode()
 
 
+class ExampleSubscriber:
+    """One subscription by the Python client in ``examples/``."""
+
+    def __init__(
+        self, record: Record, url: str, session: Session, operation: Operation, variables: dict[str, Any]
+    ) -> None:
+        self.record = record
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self._url = url
+        self._session = session
+        self._operation = operation
+        self._variables = variables
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        self.record.finished = True
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _token(self) -> Token:
+        return Token(self._session.access)
+
+    def _told(self, event: str) -> None:
+        if event == "connected":
+            self.record.connections += 1
+        elif event == "closed":
+            self.record.closes["example client"] += 1
+
+    async def _run(self) -> None:
+        async with Client(self._url, self._token, self._told) as client:
+            try:
+                async for update in client.subscribe(self._operation.text, self._variables):
+                    self.record.updates.append(update)
+                    await self.reading.wait()
+                self.record.ended = "complete"
+            except Ended as ended:
+                self.record.ended = f"{ended.code} {ended}"
+
+
+Subscriber = PythonSubscriber | ExampleSubscriber
+
+
 class NodeSubscribers:
     """The process of the npm client and the subscriptions in it."""
 
     def __init__(self, errors: Path, changed: Callable[[], None] = lambda: None) -> None:
         self.records: dict[str, Record] = {}
         self.closes: dict[str, int] = {}
+        self._users: dict[str, bool] = {}
         self._errors = errors
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -138,11 +183,14 @@ class NodeSubscribers:
     def open(
         self, record: Record, user: str, url: str, session: Session, operation: Operation, **variables: Any
     ) -> None:
+        """Subscribe; every other user has the client in ``examples/``."""
         self.records[record.name] = record
+        self._users.setdefault(user, len(self._users) % 2 == 1)
         self._tell(
             {
                 "open": record.name,
                 "user": user,
+                "example": self._users[user],
                 "url": url,
                 "token": session.access,
                 "query": operation.text,

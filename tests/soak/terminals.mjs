@@ -1,12 +1,15 @@
 // Terminals on the reference client: one client, so one connection, per user; any number of subscriptions on it.
 //
 // Standard input tells what to do, one JSON object per line:
-//   {"open": name, "user", "url", "token", "query", "variables"}   subscribe and stay subscribed
+//   {"open": name, "user", "url", "token", "query", "variables", "example"}   subscribe and stay subscribed; with
+//                                                    "example" by the client in examples/, else by the bare one
 //   {"close": name}                                                 unsubscribe
 //   {"token", "user"}                                               use this token from the next connection on
 // Standard output: {"name", "value"}, {"name", "ended"}, {"user", "connected"}, {"user", "closed": code}.
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
+
+import { resuming } from '../../examples/javascript/resuming.mjs';
 
 const load = createRequire(new URL('../node/package.json', import.meta.url));
 const { createClient } = load('graphql-ws');
@@ -16,10 +19,23 @@ const users = new Map();
 const subscriptions = new Map();
 const tell = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 
-function connect(user, url, token) {
+function connect(user, url, token, example) {
   const known = users.get(user);
   if (known) return known;
   const made = { token };
+  users.set(user, made);
+  if (example) {
+    made.client = resuming(createClient, {
+      url,
+      webSocketImpl: WebSocket,
+      token: async () => ({ accessToken: made.token, expiresAt: null }),
+      told: (event) => {
+        if (event.on === 'connected') tell({ user, connected: true });
+        if (event.on === 'closed') tell({ user, closed: event.code });
+      },
+    });
+    return made;
+  }
   made.client = createClient({
     url,
     webSocketImpl: WebSocket,
@@ -33,14 +49,13 @@ function connect(user, url, token) {
       closed: (event) => tell({ user, closed: event.code }),
     },
   });
-  users.set(user, made);
   return made;
 }
 
-function open({ open: name, user, url, token, query, variables }) {
+function open({ open: name, user, url, token, query, variables, example }) {
   // The client sends the same object again after a lost connection: the newest cursor is kept in its variables.
   const payload = { query, variables };
-  const stop = connect(user, url, token).client.subscribe(payload, {
+  const stop = connect(user, url, token, example).client.subscribe(payload, {
     next: (answer) => {
       if (answer.errors) return tell({ name, ended: answer.errors });
       const value = Object.values(answer.data)[0];
