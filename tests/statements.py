@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import asyncpg
 import pytest
-
-from models import database
 
 _sent: ContextVar[list[str] | None] = ContextVar("sent", default=None)
 
@@ -29,8 +28,7 @@ def counted() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="session")
 def watched() -> Iterator[None]:
-    """Has the connections of the program's pools report what they send."""
-    connection = database._PooledConnection  # pyright: ignore[reportPrivateUsage]
+    """Has connections report what they send."""
 
     def noting(method: Callable[..., Any]) -> Callable[..., Any]:
         async def noted(self: Any, query: str, *args: Any, **options: Any) -> Any:
@@ -43,5 +41,5 @@ def watched() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for name in _SENDING:
-            patch.setattr(connection, name, noting(getattr(connection, name)))
+            patch.setattr(asyncpg.Connection, name, noting(getattr(asyncpg.Connection, name)))
         yield

@@ -85,5 +85,7 @@ async def make_town(city: City) -> Town:
 async def town(
     module_database_url: str, tmp_path_factory: pytest.TempPathFactory, watched: None
 ) -> AsyncIterator[Town]:
-    async with running_city(module_database_url, tmp_path_factory.mktemp("town")) as city:
+    plenty = {view.value: 1_000_000_000 for view in View}
+    limits: dict[str, Any] = {"max_nodes": 1_000_000_000, "cost_available": plenty, "cost_restore_rate": plenty}
+    async with running_city(module_database_url, tmp_path_factory.mktemp("town"), **limits) as city:
         yield await make_town(city)
