@@ -19,8 +19,14 @@ settings.register_profile("fuzz", settings.get_profile("test"), derandomize=Fals
 settings.load_profile("test")
 
 
-def pytest_configure() -> None:
-    """A polite kill ends the run like Ctrl-C does, with teardown."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--compiler=off``: graphql-core executes everything, here and in processes that tests start."""
+    parser.addoption("--compiler", choices=("on", "off"), default="on", help="whether operations are compiled")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the compiler. A polite kill ends the run like Ctrl-C does, with teardown."""
+    os.environ["HUTONG_COMPILER"] = config.getoption("--compiler")
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

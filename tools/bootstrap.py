@@ -32,6 +32,10 @@ TEST = {
     "error page": ("-m", "cli", "error-docs", "--check"),
     "feeds in docs": ("-m", "cli", "feed-docs", "--check"),
     "pytest": ("-m", "pytest"),
+    "pytest of the API without the compiler": (
+        *("-m", "pytest", "--compiler=off", "tests/api"),
+        *("--ignore=tests/api/test_schemathesis.py", "--ignore=tests/api/test_feeds_random.py"),
+    ),
 }
 
 
