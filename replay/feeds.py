@@ -295,12 +295,18 @@ class RiderFeed(ManyOrdersFeed):
     def __init__(self, rider: str, on_update: Handler | None = None) -> None:
         super().__init__(f"rider {rider}", {}, on_update)
         self.rider = rider
+        self._orders: dict[str, str] = {}
+        """Delivery → order: of a task that is gone no more than its id is told."""
 
     def copy(self) -> RiderFeed:
-        return RiderFeed(self.rider)
+        again = RiderFeed(self.rider)
+        again._orders = self._orders
+        return again
 
     def orders_of(self, value: dict[str, Any]) -> Iterable[dict[str, Any]]:
-        return [task["order"] for task in value["tasks"]]
+        self._orders |= {task["id"]: task["order"]["id"] for task in value["tasks"]}
+        gone = [{"id": self._orders.get(id, id), "version": 0} for id in value["gone"]]
+        return [task["order"] for task in value["tasks"]] + gone
 
     def record(self, value: dict[str, Any]) -> None:
         super().record(value)

@@ -123,4 +123,4 @@ COMPLETE = _mutation("completeDelivery", "delivery: ID!", "Delivery", "id state 
 RIDER_TASKS = _operation("""subscription RiderTasks($after: String) { riderTasks(after: $after) {
     cursor kind type reset { reason } tasks { id state
     pickup { latitude longitude } dropoff { latitude longitude } rider { id }
-    offer { rider { id } } order { id version state } } } }""")
+    offer { rider { id } } order { id version state } } gone } }""")

@@ -117,6 +117,10 @@ class Rider:
     # what the subscription tells
 
     def _look(self, update: dict[str, Any]) -> None:
+        for id in update["gone"]:
+            job = self._jobs.get(id)
+            if job is not None and not job.gone:
+                self._lost(job)
         for task in update["tasks"]:
             holder = task["rider"] or (task["offer"] and task["offer"]["rider"])
             mine = holder is not None and holder["id"] == self._me
@@ -128,10 +132,16 @@ class Rider:
             job.order_state = task["order"]["state"]
             if job.order_state == "READY":
                 self._ready(job)
-            if not mine or task["state"] in GONE:
+            if task["state"] == "DELIVERED":
                 job.gone = True
-                if task["state"] != "DELIVERED" and job.activity is not None:
-                    job.activity.wake()
+            elif not mine or task["state"] in GONE:
+                self._lost(job)
+
+    def _lost(self, job: Job) -> None:
+        """The task is somebody else's or nobody's now."""
+        job.gone = True
+        if job.activity is not None:
+            job.activity.wake()
 
     def _offered(self, task: dict[str, Any]) -> None:
         stage = self._stage

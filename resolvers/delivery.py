@@ -25,7 +25,7 @@ from services.delivery.nearby import NearbyRider, RiderSupply
 from services.delivery.reading import RiderRecord
 from services.delivery.tracks import TrackPoint
 from services.errors import AccessEnded, EndReason, InvalidInput, NotFound
-from services.feeds import RIDER_OF_ORDER, TASKS
+from services.feeds import RIDER_OF_ORDER, TASKS, TasksChange
 from services.ordering import reading as orders
 from services.ordering.records import DeliveryRecord, OrderRecord
 from subscriptions.feeds import ORDER, RIDER_LOCATION
@@ -256,11 +256,11 @@ async def complete_delivery(context: Context, delivery: str) -> object:
 # feeds
 
 
-def rider_tasks(context: Context, after: str | None) -> AsyncIterator[Update[list[DeliveryRecord]]]:
+def rider_tasks(context: Context, after: str | None) -> AsyncIterator[Update[TasksChange]]:
     return follow(context, TASKS, _own_key(context), after)
 
 
-async def rider_tasks_feed(context: Context, after: str | None, first: int) -> FeedPage[list[DeliveryRecord]]:
+async def rider_tasks_feed(context: Context, after: str | None, first: int) -> FeedPage[TasksChange]:
     return await poll(context, TASKS, _own_key(context), after, first)
 
 

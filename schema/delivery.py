@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import strawberry
 
+from core import ids
 from core.geo import Crs, Point
 from models.delivery import DeliveryState
 from resolvers import delivery as resolvers
@@ -45,6 +46,7 @@ from services.delivery.fixes import ImplausibleFix as ImplausibleFixRecord
 from services.delivery.fixes import LocationReport as LocationReportRecord
 from services.delivery.reading import RiderRecord
 from services.delivery.tracks import TrackPoint as TrackPointRecord
+from services.feeds import TasksChange
 from services.ordering.records import DeliveryRecord
 from subscriptions.updates import FeedReset as FeedResetRecord
 from subscriptions.updates import ResetReason, UpdateKind
@@ -201,8 +203,14 @@ class LocationFixInput:
     speed: float | None = None
 
 
-def _value(root: Any) -> Any:
-    return root.value
+def _tasks(root: Any) -> list[DeliveryRecord]:
+    change: TasksChange = root.value
+    return change.tasks
+
+
+def _gone(root: Any) -> list[strawberry.ID]:
+    change: TasksChange = root.value
+    return [strawberry.ID(ids.encode("Delivery", delivery)) for delivery in change.gone]
 
 
 @exposes(views={R}, shared=True)
@@ -213,7 +221,10 @@ class RiderTasksUpdate:
     type: str | None
     at: datetime
     reset: FeedReset | None
-    tasks: list[Delivery] = sized(3, computed(_value, description="SNAPSHOT: all tasks; EVENT: the one that changed."))
+    tasks: list[Delivery] = sized(3, computed(_tasks, description="SNAPSHOT: all tasks; EVENT: the one that changed."))
+    gone: list[strawberry.ID] = computed(
+        _gone, description="Deliveries that are the rider's no longer: declined, offered to others, or called off."
+    )
 
 
 def _position(root: Any) -> Position:

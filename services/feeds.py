@@ -110,13 +110,26 @@ async def _admit_to_tasks(runtime: Runtime, principal: Principal, rider_id: UUID
     return RIDER_TASKS.of(rider_id)
 
 
-async def _tasks(runtime: Runtime, principal: Principal, rider_id: UUID) -> tuple[int, list[DeliveryRecord]]:
-    return await riders.tasks(runtime, rider_id)
+@dataclass(frozen=True, slots=True)
+class TasksChange:
+    """Deliveries that are the rider's, and the keys of those that no longer are: of these the rider is told no more."""
+
+    tasks: list[DeliveryRecord]
+    gone: list[UUID]
 
 
-def _task_of(event: Event) -> list[DeliveryRecord]:
+async def _tasks(runtime: Runtime, principal: Principal, rider_id: UUID) -> tuple[int, TasksChange]:
+    offset, tasks = await riders.tasks(runtime, rider_id)
+    return offset, TasksChange(tasks, [])
+
+
+def _task_of(event: Event) -> TasksChange:
     delivery = order_in(event).delivery
-    return [] if delivery is None else [delivery]
+    if delivery is None:
+        return TasksChange([], [])
+    if delivery.rider_id is None or RIDER_TASKS.of(delivery.rider_id) != event.feed:
+        return TasksChange([], [delivery.id])
+    return TasksChange([delivery], [])
 
 
 # a store's queue
@@ -204,7 +217,7 @@ STORE_BOARD: Final[Feed[list[OrderRecord]]] = Feed(
     snapshot=_board,
     value=lambda event: [order_in(event)],
 )
-TASKS: Final[Feed[list[DeliveryRecord]]] = Feed(
+TASKS: Final[Feed[TasksChange]] = Feed(
     name="riderTasks",
     poll="riderTasksFeed",
     kind=RIDER_TASKS,

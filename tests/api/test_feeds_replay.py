@@ -23,7 +23,8 @@ ORDER_UPDATES = f"""subscription ($order: ID!, $after: String) {{ orderUpdates(o
 BOARD = f"""subscription ($store: ID!, $after: String) {{ storeBoard(store: $store, after: $after) {{
     cursor kind type at reset {{ reason }} orders {{ {ORDER} }} }} }}"""
 TASKS = f"""subscription ($after: String) {{ riderTasks(after: $after) {{ cursor kind type at reset {{ reason }}
-    tasks {{ id state eta pickupEta rider {{ id }} offer {{ expiresAt rider {{ id }} }} order {{ {ORDER} }} }} }} }}"""
+    gone tasks {{ id state eta pickupEta rider {{ id }} offer {{ expiresAt rider {{ id }} }}
+    order {{ {ORDER} }} }} }} }}"""
 QUEUE = """subscription ($store: ID!, $after: String) { queueBoardUpdates(store: $store, after: $after) {
     cursor kind type at reset { reason } board { open classes { code waiting estimatedWaitMinutes
     next { id number state position version } calling { id number state version } } } } }"""
@@ -64,7 +65,8 @@ def tasks_of(rider: str) -> Callable[[State, dict[str, Any]], State]:
     def apply(state: State, update: dict[str, Any]) -> State:
         held = {} if update["kind"] == "SNAPSHOT" else dict(state)
         held |= {task["id"]: task for task in update["tasks"]}
-        return {id: task for id, task in held.items() if mine(task)}
+        assert all(mine(task) or task["state"] == "DELIVERED" for task in update["tasks"])
+        return {id: task for id, task in held.items() if mine(task) and id not in update["gone"]}
 
     return apply
 

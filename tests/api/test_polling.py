@@ -16,7 +16,7 @@ ORDER_FEED = f"""query ($order: ID!, $first: Int!, $after: String) {{ orderFeed(
 STORE_FEED = f"""query ($store: ID!, $first: Int!, $after: String) {{ storeBoardFeed(store: $store, first: $first,
     after: $after) {{ updates {{ kind type orders {{ id state }} }} {PAGE} }} }}"""
 TASKS_FEED = f"""query ($first: Int!, $after: String) {{ riderTasksFeed(first: $first, after: $after) {{
-    updates {{ kind type tasks {{ id state }} }} {PAGE} }} }}"""
+    updates {{ kind type gone tasks {{ id state }} }} {PAGE} }} }}"""
 BOARD_FEED = f"""query ($store: ID!, $after: String) {{ queueBoardFeed(store: $store, after: $after) {{
     updates {{ kind board {{ open }} }} {PAGE} }} }}"""
 TICKET_FEED = f"""query ($ticket: ID!, $after: String) {{ queueTicketFeed(ticket: $ticket, after: $after) {{
@@ -81,6 +81,8 @@ async def test_a_rider_polls(city: City) -> None:
     assert [(u["type"], [t["id"] for t in u["tasks"]]) for u in polled] == [("delivery.offered", [delivery])]
     await city.do(rider, doc.DECLINE_OFFER, delivery=delivery)
     await city.do(rider, doc.GO_OFFLINE)
+    last = (await everything(city, rider, TASKS_FEED, 100, start["cursor"]))[-1]
+    assert (last["type"], last["tasks"], last["gone"]) == ("delivery.declined", [], [delivery])
     assert (await city.do(rider, TASKS_FEED, first=1))["updates"][0]["tasks"] == []
 
 

@@ -378,7 +378,7 @@ class FakeCity:
             return {"order": orders[0]}
         if feed.startswith("store:"):
             return {"orders": orders}
-        return {"tasks": [{**o["delivery"], "order": o} for o in orders]}
+        return {"tasks": [{**o["delivery"], "order": o} for o in orders], "gone": []}
 
     def push(self, feed: str, value: dict[str, Any]) -> None:
         for listener in [one for one in self.listeners if one.feed == feed]:

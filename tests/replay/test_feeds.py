@@ -90,8 +90,10 @@ TASK_TRUTH = [(i, type) for i, type in enumerate(["order.placed", "order.paid", 
 def rider_feed(types: list[str], cursors: list[int] | None = None) -> RiderFeed:
     feed = RiderFeed("rid_1")
     for number, type in zip(cursors or range(1, len(types) + 1), types, strict=True):
-        tasks = [{"order": {"id": "a", "version": 99}}]
-        feed.deliver({"cursor": f"e.{number}", "kind": "EVENT", "type": type, "reset": None, "tasks": tasks})
+        tasks = [{"id": "d", "order": {"id": "a", "version": 99}}]
+        feed.deliver(
+            {"cursor": f"e.{number}", "kind": "EVENT", "type": type, "reset": None, "tasks": tasks, "gone": []}
+        )
     return feed
 
 

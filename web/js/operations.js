@@ -127,7 +127,7 @@ fragment RiderTask on Delivery {
 }`;
 export const RIDER = `query Rider { rider { id name online location ${POINT} } }`;
 export const RIDER_TASKS = `subscription RiderTasks($after: String) {
-  riderTasks(after: $after) { cursor kind type at reset { reason } tasks { ...RiderTask } }
+  riderTasks(after: $after) { cursor kind type at reset { reason } tasks { ...RiderTask } gone }
 }${RIDER_TASK}`;
 export const MY_TASKS = `query MyTasks { myTasks { ...RiderTask } }${RIDER_TASK}`;
 export const OPEN_DELIVERIES = `query OpenDeliveries($first: Int!) { openDeliveries(first: $first) { ...RiderTask } }${RIDER_TASK}`;

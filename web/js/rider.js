@@ -70,10 +70,11 @@ export class RiderScreen extends Component {
   take(update) {
     if (update.kind === "SNAPSHOT") this.tasks = new Map(update.tasks.map((task) => [task.id, task]));
     else {
+      for (const id of update.gone) this.tasks.delete(id);
       for (const task of update.tasks) {
         const known = this.tasks.get(task.id);
         if (task.state === "DELIVERED" && known && known.state !== "DELIVERED") this.delivered += 1;
-        if (DONE.has(task.state) || (!MINE.has(task.state) && !task.offer)) this.tasks.delete(task.id);
+        if (DONE.has(task.state)) this.tasks.delete(task.id);
         else this.tasks.set(task.id, task);
         const { order } = task;
         this.context.observe?.({ terminal: "rider", order: order.id, number: order.number, version: order.version, type: update.type, state: order.state, delivery: task.state });
