@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
+import services
 from auth import http as oauth
 from auth import registration
 from auth.authenticate import Authenticator
@@ -30,7 +31,7 @@ from clients.payments import NotificationInvalid, PaymentProvider
 from clients.presence import Presence
 from clients.sms import SandboxSms, SmsSender
 from clients.unconfigured import NoPayments, NoSms
-from core import logs
+from core import logs, telemetry
 from core.clock import Clock, ScaledClock, SystemClock, wall_now
 from core.ids import uuid7
 from core.settings import Settings
@@ -263,6 +264,10 @@ async def running(
 ) -> AsyncGenerator[Program]:
     """The whole program, from its database to its job runner."""
     async with AsyncExitStack() as stack:
+        spans = telemetry.configure(settings.otlp_endpoint)
+        if spans is not None:
+            log.info("tracing", endpoint=settings.otlp_endpoint, functions=telemetry.trace_functions(services))
+            stack.callback(spans.shutdown)
         runtime, tails = await stack.enter_async_context(open_runtime(settings, tails=True, migrated=migrated))
         assert tails is not None
         contracts = build_contracts(full_schema())

@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     shutdown_grace: timedelta = Field(
         timedelta(seconds=10), description="After that window: time for running requests and jobs to finish."
     )
+    slow_operation: timedelta = Field(
+        timedelta(seconds=2), description="An operation that takes longer is logged with its SQL statements."
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="Base URL of an OpenTelemetry collector (OTLP over HTTP) to send spans to. Unset: no spans."
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_json: bool = Field(True, description="Log JSON lines; false for coloured lines on a terminal.")
 

@@ -24,7 +24,7 @@ from prometheus_client import Histogram
 
 from auth.principals import Principal, View
 from auth.tokens import Unauthenticated
-from core import logs
+from core import logs, telemetry
 from core.errors import BusinessError
 from core.settings import Settings
 from gateway import metrics
@@ -50,6 +50,8 @@ _source_events: Final = cast(Callable[[Executor[Any]], Any], cast(Any, graphql).
 _default_field: Final = cast(Any, graphql).default_field_resolver
 _default_type: Final = cast(Any, graphql).default_type_resolver
 
+_SHOWN_STATEMENTS: Final = 10
+"""Of a slow operation, the slowest ones."""
 _TIMED_OUT: Final = {
     "en": "The operation took too long and was stopped; it may or may not have had its effect.",
     "zh-CN": "操作超时已中止，可能已生效，也可能未生效。",
@@ -149,6 +151,7 @@ class Gateway:
         self._hide_suggestions = not settings.introspection
         self.compiled = CompiledOperations(hide_suggestions=self._hide_suggestions) if settings.compiler else None
         self._mask = settings.mask_errors
+        self._slow = settings.slow_operation.total_seconds()
         self._timeout = settings.operation_timeout.total_seconds()
         self._max_nodes = settings.max_nodes
         self.throttle = Throttle(settings)
@@ -230,6 +233,24 @@ class Gateway:
         """
         if operation.kind is OperationType.SUBSCRIPTION:
             raise ValueError("subscriptions are not executed but subscribed to")
+        began = time.perf_counter()
+        title = f"{operation.kind.value} {operation.name}".strip()
+        attributes = {"graphql.document.id": operation.document.id, "graphql.operation.name": operation.name}
+        with (
+            telemetry.noting() as statements,
+            telemetry.span(title, **attributes),
+        ):
+            answer = await self._respond(operation, context)
+            if answer.codes:
+                telemetry.failed(", ".join(answer.codes))
+        seconds = time.perf_counter() - began
+        if operation.registered is not None:
+            _of_registered(operation.contract.view, operation.name, operation.document.id).observe(seconds)
+        if seconds > self._slow:
+            self._tell_slow(operation, context, seconds, statements)
+        return answer
+
+    async def _respond(self, operation: Operation, context: Context) -> Answer:
         charge = await self._charge(operation, context)
         started = time.perf_counter()
         try:
@@ -418,6 +439,23 @@ class Gateway:
             hide_suggestions=self._hide_suggestions,
         )
 
+    def _tell_slow(
+        self, operation: Operation, context: Context, seconds: float, statements: telemetry.Statements
+    ) -> None:
+        slowest = sorted(statements, key=lambda each: each[1], reverse=True)[:_SHOWN_STATEMENTS]
+        log.warning(
+            "slow operation",
+            name=operation.name,
+            document=operation.document.id[:16],
+            view=operation.contract.view.value,
+            ms=round(seconds * 1000, 2),
+            statements=len(statements),
+            sql_ms=round(sum(each[1] for each in statements) * 1000, 2),
+            slowest=[{"ms": round(took * 1000, 2), "sql": telemetry.shown(sql)} for sql, took in slowest],
+            request_id=context.request_id,
+            trace_id=telemetry.trace_id(),
+        )
+
     def _record(self, operation: Operation, context: Context, started: float, codes: Sequence[str], cost: int) -> None:
         log.info(
             "operation",
@@ -430,7 +468,13 @@ class Gateway:
             cost=cost,
             errors=list(codes),
             request_id=context.request_id,
+            **({"trace_id": telemetry.trace_id()} if telemetry.tracing() else {}),
         )
+
+
+@cache
+def _of_registered(view: View, name: str, id: str) -> Histogram:
+    return metrics.REGISTERED_SECONDS.labels(view, name, id[:16])
 
 
 @cache

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from auth.authenticate import Authenticator
 from auth.principals import ANONYMOUS, Principal
 from auth.tokens import Unauthenticated
-from core import logs
+from core import logs, telemetry
 from core.settings import Settings
 from gateway.admission import OperationRequest
 from gateway.errors import is_outage
@@ -116,6 +116,14 @@ class GraphQLEndpoint:
 
     async def handle(self, request: Request) -> Response:
         """Answer a request of any method."""
+        if not telemetry.tracing():
+            return await self._handle(request)
+        with telemetry.request_span(f"{request.method} /graphql", request.headers) as span:
+            response = await self._handle(request)
+            span.set_attribute("http.response.status_code", response.status_code)
+        return response
+
+    async def _handle(self, request: Request) -> Response:
         request_id = request_id_of(request.headers.get("x-request-id"))
         media_type = JSON
         structlog.contextvars.bind_contextvars(request_id=request_id)

@@ -11,6 +11,7 @@ itself at start.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
@@ -26,6 +27,7 @@ from tortoise.backends.asyncpg.client import AsyncpgDBClient
 from tortoise.migrations.api import migrate as run_migrations
 from tortoise.transactions import in_transaction
 
+from core import telemetry
 from models.readers import Readers
 
 MODULES: Final = [
@@ -108,22 +110,35 @@ class Connection:
         return self._raw
 
     async def fetch(self, sql: str, *args: object) -> list[Record]:
-        return await self._raw.fetch(sql, *args)
+        began = time.perf_counter()
+        found = await self._raw.fetch(sql, *args)
+        telemetry.ran(sql, began)
+        return found
 
     async def fetchrow(self, sql: str, *args: object) -> Record | None:
-        return await self._raw.fetchrow(sql, *args)
+        began = time.perf_counter()
+        found = await self._raw.fetchrow(sql, *args)
+        telemetry.ran(sql, began)
+        return found
 
     async def fetchval(self, sql: str, *args: object) -> Any:
-        return await self._raw.fetchval(sql, *args)
+        began = time.perf_counter()
+        found = await self._raw.fetchval(sql, *args)
+        telemetry.ran(sql, began)
+        return found
 
     async def execute(self, sql: str, *args: object) -> int:
         """Run a statement; the number of rows it touched."""
+        began = time.perf_counter()
         status = await self._raw.execute(sql, *args)
+        telemetry.ran(sql, began)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
     async def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        began = time.perf_counter()
         await self._raw.executemany(sql, rows)
+        telemetry.ran(sql, began)
 
 
 class Database:

@@ -8,11 +8,14 @@ a statement leaves nothing behind, and a connection on which one was broken off 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import asyncpg
+
+from core import telemetry
 
 _FAREWELL: Final = 5.0
 """Seconds for telling the server to give up the statement of a connection that is thrown away."""
@@ -39,6 +42,7 @@ class Readers:
 
     async def _run(self, method: Callable[..., Awaitable[Any]], sql: str, args: tuple[object, ...]) -> Any:
         connection = await self._take()
+        began = time.perf_counter()
         try:
             result = await method(connection, sql, *args)
         except asyncpg.PostgresError:
@@ -48,6 +52,7 @@ class Readers:
             self._throw_away(connection)
             raise
         self._give(connection)
+        telemetry.ran(sql, began)
         return result
 
     async def close(self) -> None:
