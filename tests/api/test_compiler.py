@@ -12,7 +12,7 @@ async def test_operations_are_executed_as_the_option_says(city: City, pytestconf
     compiled = pytestconfig.getoption("--compiler") == "on"
     counter = metrics.EXECUTIONS.labels(*(("compiled", "") if compiled else ("graphql-core", "compiler off")))
     before = counter._value.get()
-    text = "query Shops { city(id: \"%s\") { id __typename } }" % city.id
+    text = f'query Shops {{ city(id: "{city.id}") {{ id __typename }} }}'
     for _ in range(3):
         await city.graphql(city.tokens["consumer"], text)
     # The first use of a text that is not registered is never compiled.
