@@ -14,10 +14,13 @@ from typing import Final
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import services
 from auth import http as oauth
@@ -197,7 +200,6 @@ class Program:
         routes: list[BaseRoute] = [
             Route("/graphql", endpoint.handle, methods=["GET", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]),
             Route("/graphql/{id}", endpoint.handle, methods=["GET", "OPTIONS"]),
-            WebSocketRoute("/graphql", self.sockets),
             *oauth.routes(self.runtime, self.runtime.keys),
             registration.route(partial(devices.claim, self.runtime)),
             Route("/webhooks/payments/{channel}", self._payment_notified, methods=["POST"]),
@@ -299,6 +301,23 @@ async def running(
             program.draining = True
 
 
+class SocketsFirst:
+    """Takes the WebSockets of ``/graphql`` before everything that is for requests.
+
+    A socket stays open for hours, and each layer that it has passed keeps half a kilobyte for it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and scope["path"] == "/graphql":
+            program: Program = scope["app"].state.program
+            await program.sockets(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 def create_app(
     settings: Settings,
     prepare: Callable[[Program], Awaitable[None]] | None = None,
@@ -322,4 +341,7 @@ def create_app(
             log.info("serving", database="own" if settings.database_url else "embedded", sandbox=settings.sandbox)
             yield
 
-    return Starlette(lifespan=lifespan, middleware=edge(settings))
+    around = edge(settings)
+    proxies = [layer for layer in around if layer.cls is ProxyHeadersMiddleware]
+    rest = [layer for layer in around if layer.cls is not ProxyHeadersMiddleware]
+    return Starlette(lifespan=lifespan, middleware=[*proxies, Middleware(SocketsFirst), *rest])

@@ -111,6 +111,10 @@ class Rendering:
 class Group:
     """Subscriptions that are told the same by the same bytes."""
 
+    __slots__ = (
+        "_context", "_event", "_operation", "_remembered", "_rendering", "_tasks", "hub", "key", "members",
+    )  # fmt: skip
+
     def __init__(self, hub: Hub, key: Hashable, operation: Operation, context: Context) -> None:
         self.hub = hub
         self.key = key
@@ -119,7 +123,7 @@ class Group:
         self._context = context.fresh()
         self._event: Event | None = None
         self._rendering: Rendering | None = None
-        self._remembered: OrderedDict[str, Rendering] = OrderedDict()
+        self._remembered: dict[str, Rendering] = {}
         self._tasks: set[asyncio.Future[None]] = set()
 
     def leave(self, member: Subscription) -> None:
@@ -153,7 +157,7 @@ class Group:
         if len(self.members) > 1:
             self._remembered[cursor] = rendering
             if len(self._remembered) > _REMEMBERED:
-                self._remembered.popitem(last=False)
+                del self._remembered[next(iter(self._remembered))]
         return rendering
 
     def render(self, update: Any, offset: int = -1) -> Rendering:
@@ -177,6 +181,8 @@ class Group:
 
 class StateGroup(Group):
     """A group on a feed of states: one of its members, the leader, reads them for all."""
+
+    __slots__ = ("_leader", "_task", "last")
 
     def __init__(self, hub: Hub, key: Hashable, operation: Operation, context: Context) -> None:
         super().__init__(hub, key, operation, context)
@@ -227,6 +233,11 @@ class StateGroup(Group):
 
 class Subscription(ABC):
     """One operation of a connection while it runs. Transports say how its answers travel."""
+
+    __slots__ = (
+        "_began", "_done", "_held", "_operation", "_position", "_state", "_task", "_updates", "_waiting", "_watcher",
+        "context", "following", "group", "hub",
+    )  # fmt: skip
 
     def __init__(self, hub: Hub, context: Context) -> None:
         self.hub = hub

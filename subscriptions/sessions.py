@@ -245,6 +245,8 @@ class Session(ABC):
 class Operation(Subscription):
     """One operation of a connection."""
 
+    __slots__ = ("_before", "_behind", "_id", "_outbox", "_session")
+
     def __init__(self, session: Session, id: str, context: Context) -> None:
         super().__init__(session.sessions.hub, context)
         self._session = session

@@ -264,6 +264,8 @@ def _accepted(request: Request) -> dict[str, float]:
 class _StreamOperation(Operation):
     """One operation whose answers are events of a stream, with the cursor as their id."""
 
+    __slots__ = ()
+
     def deliver(self, body: bytes, cursor: str | None, latest: bool) -> None:
         id = b"" if cursor is None else b"id: %b\n" % cursor.encode()
         parts = (b"event: next\n", id, self._before, body, self._behind)

@@ -59,11 +59,40 @@ NO_EVENTS: Final = 2**62
 """An offset above all others: asking for what follows it tells top and epoch only."""
 
 
+class _Wake:
+    """An :class:`asyncio.Event` for one who waits, in 60 bytes instead of 800: there is one in every subscription."""
+
+    __slots__ = ("_is_set", "_waiter")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    async def wait(self) -> None:
+        while not self._is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+
 class Watcher:
     """One subscription of one feed."""
 
     def __init__(self) -> None:
-        self.woken = asyncio.Event()
+        self.woken = _Wake()
 
     def signalled(self, signal: Signal) -> None:
         """The feed may have moved."""
@@ -85,7 +114,7 @@ class EventWatcher(Watcher):
         super().__init__()
         self.position: int | None = None
         self.verified = False
-        self.queue: deque[Event] = deque()
+        self.queue: deque[Event] | None = None
         self.live = False
         self.take = take
         self.parked = False
@@ -99,6 +128,8 @@ class EventWatcher(Watcher):
                 self.position = fresh[-1].offset
                 self.take(fresh)
             return True
+        if self.queue is None:
+            self.queue = deque()
         last = self.queue[-1].offset if self.queue else self.position
         fresh = [event for event in events if event.offset > last]
         if len(self.queue) + len(fresh) > QUEUE:
@@ -188,7 +219,7 @@ class _Tail:
     def leave(self, watcher: EventWatcher) -> None:
         """Take ``watcher`` out of the shared stream; its position stays."""
         watcher.live = False
-        watcher.queue.clear()
+        watcher.queue = None
         watcher.woken.set()
         self.live.discard(watcher)
         if watcher.parked and watcher.take is not None:

@@ -337,7 +337,7 @@ async def test_slow_watcher_is_bounded_and_loses_nothing(database_url: str) -> N
         for round_ in range(12):
             tails.deliver(await append(database, feed, count=100))
             await until(lambda: got[-1] == 1 + 100 * (round_ + 1))  # noqa: B023
-            queues = [len(w.queue) for w in entry.watchers]  # type: ignore[attr-defined]
+            queues = [len(w.queue or ()) for w in entry.watchers]  # type: ignore[attr-defined]
             assert max(queues) == (100 * (round_ + 1) if round_ < 10 else 0)
         assert len(entry.live) == 1, "the slow one has left the shared stream"
         assert [u.value.offset for u in await take(slow, 1200)] == list(range(2, 1202))
