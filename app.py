@@ -28,12 +28,14 @@ from auth import registration
 from auth.authenticate import Authenticator
 from auth.keys import SigningKeys
 from auth.principals import Principal
-from clients import sandbox_payments, sandbox_sms
+from clients import sandbox_payments, sandbox_sms, sandbox_wechat
 from clients.latest import RedisLatest
 from clients.payments import NotificationInvalid, PaymentProvider
 from clients.presence import Presence
+from clients.sandbox_wechat import SandboxWeChat
 from clients.sms import SandboxSms, SmsSender
 from clients.unconfigured import NoPayments, NoSms
+from clients.wechat import HttpWeChat, NoWeChat, WeChat
 from core import logs, telemetry
 from core.clock import Clock, ScaledClock, SystemClock, wall_now
 from core.ids import uuid7
@@ -62,6 +64,7 @@ from subscriptions.sse import EventStreams
 from subscriptions.tail import FeedTails
 from subscriptions.websocket import GraphQLSockets
 
+SANDBOX_WECHAT: Final = "sandbox wechat"
 WEB: Final = Path(__file__).with_name("web")
 MAX_NOTIFICATION: Final = 100_000
 POSITIONS: Final = "hutong:positions"
@@ -82,6 +85,17 @@ def make_clock(settings: Settings) -> Clock:
     if settings.clock_real_origin is None:
         return ScaledClock(origin, settings.clock_speed)
     return ScaledClock(origin, settings.clock_speed, settings.clock_real_origin)
+
+
+def make_wechat(settings: Settings, keys: SigningKeys) -> WeChat:
+    """The WeChat app that ``settings`` name; in the sandbox, the one that this program plays itself."""
+    if settings.sandbox:
+        base = settings.public_url or f"http://{settings.host}:{settings.port}"
+        secret = SandboxWeChat(keys.derive(SANDBOX_WECHAT)).secret
+        return HttpWeChat(sandbox_wechat.APP_ID, secret, base + sandbox_wechat.PREFIX)
+    if settings.wechat_app_id and settings.wechat_app_secret:
+        return HttpWeChat(settings.wechat_app_id, settings.wechat_app_secret, settings.wechat_url)
+    return NoWeChat()
 
 
 @asynccontextmanager
@@ -152,7 +166,10 @@ async def open_runtime(
         presence = Presence(settings.redis_url)
         stack.push_async_callback(presence.close)
         ports = (signals, sms, provider, keys, locations, registrar, presence)
-        yield Runtime(settings, database, clock, uuid7, *ports), following
+        wechat = make_wechat(settings, keys)
+        if isinstance(wechat, HttpWeChat):
+            stack.push_async_callback(wechat.close)
+        yield Runtime(settings, database, clock, uuid7, *ports, wechat=wechat), following
 
 
 @dataclass
@@ -212,6 +229,7 @@ class Program:
         if isinstance(self.runtime.payments, sandbox_payments.SandboxPayments):
             routes += self.runtime.payments.routes()
         if settings.sandbox:
+            routes += SandboxWeChat(self.runtime.keys.derive(SANDBOX_WECHAT)).routes()
             routes.append(Route("/sandbox/tokens", self._demo_tokens))
         return [*routes, Mount("/", StaticFiles(directory=WEB, html=True, check_dir=False))]
 

@@ -23,7 +23,8 @@ class BusinessError(Exception):
     code: ClassVar[str]
 
     def __init_subclass__(cls) -> None:
-        cls.code = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).upper()
+        if "code" not in cls.__dict__:
+            cls.code = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).upper()
 
     def message(self, locale: str = "en") -> str:
         """The text for a person, in ``locale`` or else in English."""

@@ -65,6 +65,22 @@ class Grant(Model):
         indexes = [Index(fields=("person_id",)), Index(fields=("store_id",))]
 
 
+class WeChatAccount(Model):
+    """A WeChat account in one app, and whose it is. ``unionid`` is the same in all apps of one owner."""
+
+    id = fields.UUIDField(primary_key=True, default=uuid7)
+    app_id = fields.CharField(max_length=32)
+    openid = fields.CharField(max_length=64)
+    unionid = fields.CharField(max_length=64, null=True)
+    person: fields.ForeignKeyRelation[Person] = fields.ForeignKeyField("models.Person", related_name="wechat_accounts")
+    created_at = fields.DatetimeField()
+
+    class Meta(Model.Meta):
+        table = "wechat_account"
+        unique_together = (("app_id", "openid"),)
+        indexes = [Index(fields=("unionid",)), Index(fields=("person_id",))]
+
+
 class OneTimeCode(Model):
     """A code sent to a phone; only its keyed hash is kept. ``view``: what for."""
 

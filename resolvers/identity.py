@@ -17,7 +17,7 @@ from resolvers.context import Context, Info, batched
 from services import identity, sessions
 from services.delivery.reading import RiderRecord
 from services.errors import InvalidInput, NotFound
-from services.identity import Caller, OtpSent, PersonRecord, Session, SignedOut
+from services.identity import Caller, OtpSent, PersonRecord, Session, SignedOut, WeChatPhoneNeeded
 from services.sessions import OpenSession, SessionsRevoked
 
 
@@ -115,6 +115,28 @@ async def sign_in(
     context: Context, phone: str, code: str, view: View, name: str | None, installation: Installation | None
 ) -> Session:
     return await identity.sign_in(context.runtime, phone, code, view, name, caller(context, installation))
+
+
+@action
+async def sign_in_with_wechat(
+    context: Context, code: str, view: View, phone_code: str | None, installation: Installation | None
+) -> Session | WeChatPhoneNeeded:
+    by = caller(context, installation)
+    return await identity.sign_in_with_wechat(context.runtime, code, view, phone_code, by)
+
+
+@action
+async def bind_wechat(
+    context: Context,
+    ticket: str,
+    view: View,
+    phone_code: str | None,
+    phone: str | None,
+    code: str | None,
+    installation: Installation | None,
+) -> Session:
+    by = caller(context, installation)
+    return await identity.bind_wechat(context.runtime, ticket, view, phone_code, phone, code, by)
 
 
 @action

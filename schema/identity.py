@@ -21,6 +21,7 @@ from services.identity import OtpSent as OtpSentRecord
 from services.identity import PersonRecord
 from services.identity import Session as SessionRecord
 from services.identity import SignedOut as SignedOutRecord
+from services.identity import WeChatPhoneNeeded as WeChatPhoneNeededRecord
 from services.sessions import OpenSession as OpenSessionRecord
 from services.sessions import SessionsRevoked as SessionsRevokedRecord
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 StoreType = Annotated["Store", strawberry.lazy("schema.merchants")]
 CityType = Annotated["City", strawberry.lazy("schema.merchants")]
 PEOPLE = (C, M, R, A)
+FROM_WECHAT = (errors.WeChatCodeInvalid, errors.WeChatAccountAtRisk, errors.WeChatUnavailable)
 
 
 @exposes(PersonModel, PersonRecord, shared=True)
@@ -93,6 +95,13 @@ class Session:
     expires_at: datetime = strawberry.field(description="When the access token ends.")
     view: View
     person: Person
+
+
+@exposes(WeChatPhoneNeededRecord, views=frozenset(PEOPLE))
+@strawberry.type(description="The WeChat account is new here: bindWeChat says which phone it has.")
+class WeChatPhoneNeeded:
+    ticket: str
+    expires_at: datetime
 
 
 @exposes(SignedOutRecord, views=frozenset(PEOPLE))
@@ -172,6 +181,46 @@ class IdentityMutation:
     ) -> object:
         """Sign in with the code; `name` is kept when the person is new."""
         return await resolvers.sign_in(info.context, phone, code, view, name, installation)
+
+    @mutation(
+        result("SignInWithWeChatResult", [Session, WeChatPhoneNeeded], *FROM_WECHAT, errors.OtpRateLimited),
+        *PEOPLE,
+    )
+    async def sign_in_with_we_chat(
+        self,
+        info: Info,
+        code: str,
+        view: View,
+        phone_code: str | None = None,
+        installation: InstallationInput | None = None,
+    ) -> object:
+        """Sign in with the code of `wx.login`; with `phoneCode`, of `getPhoneNumber`, also the first time."""
+        return await resolvers.sign_in_with_wechat(info.context, code, view, phone_code, installation)
+
+    @mutation(
+        result(
+            "BindWeChatResult",
+            Session,
+            *FROM_WECHAT,
+            errors.WeChatTicketInvalid,
+            errors.OtpInvalid,
+            errors.OtpRateLimited,
+        ),
+        *PEOPLE,
+    )
+    async def bind_we_chat(
+        self,
+        info: Info,
+        ticket: str,
+        view: View,
+        phone_code: str | None = None,
+        phone: str | None = None,
+        code: str | None = None,
+        installation: InstallationInput | None = None,
+    ) -> object:
+        """Bind a WeChat account to a phone and sign in. The phone is proven by `phoneCode` of `getPhoneNumber`, or by
+        `phone` and the `code` that `requestOtp` sent to it."""
+        return await resolvers.bind_wechat(info.context, ticket, view, phone_code, phone, code, installation)
 
     @mutation(result("RefreshSessionResult", Session, errors.SessionInvalid), *PEOPLE)
     async def refresh_session(self, info: Info, refresh_token: str) -> object:

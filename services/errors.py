@@ -152,6 +152,51 @@ class SessionInvalid(BusinessError):
 
 
 @dataclass(eq=False)
+class WeChatCodeInvalid(BusinessError):
+    """WeChat does not know the code, or it was used before or is too old: call ``wx.login`` again."""
+
+    code: ClassVar[str] = "WECHAT_CODE_INVALID"
+    messages: ClassVar[dict[str, str]] = {
+        "en": "WeChat does not accept the code; try again.",
+        "zh-CN": "微信登录凭证无效，请重试。",
+    }
+
+
+@dataclass(eq=False)
+class WeChatAccountAtRisk(BusinessError):
+    """WeChat holds the account for dangerous and lets it sign in nowhere; a phone still can."""
+
+    code: ClassVar[str] = "WECHAT_ACCOUNT_AT_RISK"
+    messages: ClassVar[dict[str, str]] = {
+        "en": "WeChat has blocked this account; sign in by phone.",
+        "zh-CN": "该微信账号存在风险，请使用手机号登录。",
+    }
+
+
+@dataclass(eq=False)
+class WeChatUnavailable(BusinessError):
+    """WeChat does not answer, or not us. ``retryAfterSeconds`` is null when trying again is useless for now."""
+
+    code: ClassVar[str] = "WECHAT_UNAVAILABLE"
+    retry_after_seconds: int | None
+    messages: ClassVar[dict[str, str]] = {
+        "en": "WeChat is not available now; sign in by phone or try again later.",
+        "zh-CN": "微信登录暂不可用，请稍后再试或使用手机号登录。",
+    }
+
+
+@dataclass(eq=False)
+class WeChatTicketInvalid(BusinessError):
+    """The ticket is not ours or too old, or its account was bound to another phone meanwhile: sign in again."""
+
+    code: ClassVar[str] = "WECHAT_TICKET_INVALID"
+    messages: ClassVar[dict[str, str]] = {
+        "en": "Please sign in with WeChat again.",
+        "zh-CN": "请重新使用微信登录。",
+    }
+
+
+@dataclass(eq=False)
 class CredentialLimitReached(BusinessError):
     """The partner has as many live credentials of the kind as it may; revoke one first."""
 

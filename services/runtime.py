@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from auth.keys import SigningKeys
 from auth.principals import View
 from clients.payments import PaymentProvider
 from clients.sms import SmsSender
+from clients.wechat import NoWeChat, WeChat
 from core.clock import Clock
 from core.ids import IdGenerator
 from core.settings import Settings
@@ -70,3 +71,4 @@ class Runtime:
     locations: Locations
     documents: DocumentChecker
     presence: Presence
+    wechat: WeChat = field(default_factory=NoWeChat, kw_only=True)

@@ -11,6 +11,7 @@ from services.identity.roles import (
 )
 from services.identity.signing_in import sign_in
 from services.identity.tokens import Session, SignedOut, open_session, refresh_session, sign_out
+from services.identity.wechat import WeChatPhoneNeeded, bind_wechat, sign_in_with_wechat
 
 __all__ = [
     "Caller",
@@ -18,6 +19,8 @@ __all__ = [
     "PersonRecord",
     "Session",
     "SignedOut",
+    "WeChatPhoneNeeded",
+    "bind_wechat",
     "checked_name",
     "checked_phone",
     "ensure_person",
@@ -31,6 +34,7 @@ __all__ = [
     "request_otp",
     "revoke_grant",
     "sign_in",
+    "sign_in_with_wechat",
     "sign_out",
     "staff",
 ]

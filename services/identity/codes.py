@@ -11,10 +11,10 @@ import hmac
 import ipaddress
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from auth.principals import View
 from auth.tokens import same
@@ -32,6 +32,7 @@ SHORTEST_INSTALLATION: Final = 16
 LONGEST_INSTALLATION: Final = 128
 
 log = logs.get(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,26 @@ async def use_code(runtime: Runtime, phone: str, purpose: str, code: str, caller
     if used is None:
         raise OtpInvalid(attempts_left=0)
     await give_back(runtime.database, limits)
+
+
+async def guarded(
+    runtime: Runtime, name: str, caller: Caller, ask: Callable[[], Awaitable[T]], counts: type[Exception]
+) -> T:
+    """What ``ask`` gives. Where it raises ``counts``, that is one of the wrong codes of the caller's address and
+    installation, limited as one-time codes are. Raises OtpRateLimited."""
+    s = runtime.settings
+    limits = _limits(runtime, name, 0, s.otp_guesses_per_address, s.otp_guesses_per_device, "", caller)
+    async with transaction(runtime) as unit:
+        await _take(unit, limits)
+    try:
+        given = await ask()
+    except counts:
+        raise
+    except BaseException:
+        await give_back(runtime.database, limits)
+        raise
+    await give_back(runtime.database, limits)
+    return given
 
 
 KEPT: Final = timedelta(days=1)
