@@ -102,7 +102,8 @@ export function resuming(createClient, { token = async () => null, told = () => 
     const id = String(next++);
     const state = { cursor: null, behind: null, nothingUpTo: null };
     subscriptions.set(id, state);
-    const own = { ...payload, variables: { ...payload.variables } };
+    // `graphql-ws` sends nothing without a text; an empty one beside a documentId is none.
+    const own = { query: "", ...payload, variables: { ...payload.variables } };
     const finish = (tell) => (value) => {
       subscriptions.delete(id);
       tell?.(value);

@@ -50,16 +50,18 @@ def typescript() -> Path:
     return modules
 
 
-async def run(*command: str | Path, cwd: Path = ROOT, patience: float = 90, **environment: str) -> str:
+async def run(*command: str | Path, cwd: Path = ROOT, patience: float = 60, **environment: str) -> str:
     """What a program prints that ends well."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
         cwd=cwd, env=os.environ | node.environment() | environment,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
+    late = asyncio.get_running_loop().call_later(patience, process.kill)
     try:
-        out, err = await asyncio.wait_for(process.communicate(), patience)
+        out, err = await process.communicate()
     finally:
+        late.cancel()
         if process.returncode is None:
             process.kill()
             await process.wait()
