@@ -21,6 +21,7 @@ import asyncpg
 import orjson
 
 from auth.principals import Principal
+from bench.support import ENOUGH
 from core import logs
 from core.ids import encode, uuid7
 from core.settings import Settings
@@ -67,7 +68,9 @@ class Bench:
     def __init__(self, city: City, bare: asyncpg.Connection) -> None:
         self.city = city
         self.bare = bare
-        self.gateway = Gateway(build_contracts(full_schema()), Settings(sandbox=True))
+        self.gateway = Gateway(
+            build_contracts(full_schema()), Settings(sandbox=True, cost_available=ENOUGH, cost_restore_rate=ENOUGH)
+        )
         self.tails = FeedTails(city.runtime.database, city.runtime.clock)
 
     async def through_gateway(self, principal: Principal, query: str, variables: dict[str, Any]) -> bytes:

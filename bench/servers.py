@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from bench.support import CLIENT_CORE, CORES, ROOT, SERVER_CORE, end, environment, pin
+from bench.support import CLIENT_CORE, CORES, ENOUGH, ROOT, SERVER_CORE, end, environment, pin
 from models.embedded import EmbeddedPostgres
 
 START_WITHIN: Final = 60.0
@@ -115,6 +115,8 @@ class Product(Server):
             "HUTONG_JOBS_IN_PROCESS": "false",
             "HUTONG_LOG_LEVEL": "warning",
             "HUTONG_SANDBOX": "true",
+            "HUTONG_COST_AVAILABLE": ",".join(f"{kind}={points}" for kind, points in ENOUGH.items()),
+            "HUTONG_COST_RESTORE_RATE": ",".join(f"{kind}={points}" for kind, points in ENOUGH.items()),
         }
         command = [sys.executable, *program, *(["--workers", str(workers)] if workers > 1 else [])]
         super().__init__(name, command, **settings | variables)

@@ -25,6 +25,12 @@ CLIENT_CORE: Final = CORES[0]
 SERVER_CORE: Final = CORES[-1]
 
 
+ENOUGH: Final = dict.fromkeys(
+    ("ANONYMOUS", "CONSUMER", "MERCHANT", "RIDER", "ADMIN", "PARTNER", "DEVICE"), 1_000_000_000_000
+)
+"""Points of cost by which no caller of a bench is ever throttled; they are counted all the same."""
+
+
 def pin(pid: int, *cores: int) -> None:
     """Keep a process, and what it starts from now on, on some cores, where the system can do that."""
     if hasattr(os, "sched_setaffinity"):

@@ -35,11 +35,10 @@ from graphql import (
     VariableNode,
 )
 
-from gateway.refusals import Refused, refuse
+from gateway.limits import too_large
+from gateway.refusals import Refused
 from schema.costs import field_weight, is_composite, list_depth, list_size, named, type_weight
 
-MAX_PAGE: Final = 100
-"""Highest value of a slicing argument, in every view."""
 INTROSPECTION_WEIGHT: Final = 100
 """Of ``__schema`` and ``__type``, whatever is selected in them."""
 
@@ -68,11 +67,6 @@ class Sum:
             total += product
         return total
 
-    @property
-    def worst(self) -> int:
-        """The value when all variables have the highest values that they may have."""
-        return self.constant + sum(product * MAX_PAGE ** len(names) for product, names in self.products)
-
 
 class Count:
     """A field of an answer that is looked at to count objects."""
@@ -94,21 +88,23 @@ class Costing:
     nodes: Sum
     sizes: tuple[str, ...]
     """Names of the variables that are slicing arguments."""
+    max_page: int
+    """Highest value of these."""
     fixed: int
     """What is paid in any case."""
     counts: tuple[Count, ...]
 
     def request(self, values: Mapping[str, Any]) -> tuple[int, int]:
-        """``(cost, nodes)`` with these coerced variables. Raises Refused for a slicing argument above 100."""
+        """``(cost, nodes)`` with these coerced variables. Raises Refused for a page that is too large."""
         if not self.sizes:
             return self.requested.constant, self.nodes.constant
         sizes: dict[str, int] = {}
         for name in self.sizes:
             value = values.get(name)
             if value is None:
-                value = MAX_PAGE
-            elif value > MAX_PAGE:
-                raise _page_too_large(value)
+                value = self.max_page
+            elif value > self.max_page:
+                raise _page_too_large(self.max_page, value)
             elif value < 0:
                 value = 0
             sizes[name] = value
@@ -117,7 +113,7 @@ class Costing:
     @property
     def worst(self) -> int:
         """The highest cost of any request."""
-        return self.requested.worst
+        return self.requested.at(dict.fromkeys(self.sizes, self.max_page))
 
     def actual(self, data: Mapping[str, Any] | None) -> int:
         """What an answer with ``data`` cost."""
@@ -174,23 +170,27 @@ class _Part:
 
 
 def cost_of(
-    schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+    schema: GraphQLSchema,
+    operation: OperationDefinitionNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    max_page: int,
 ) -> Costing:
-    """The costing of an operation that is valid for ``schema``. Raises Refused for a literal page above 100."""
+    """The costing of an operation that is valid for ``schema``. Raises Refused when it asks for too large a page."""
     root = schema.get_root_type(operation.operation)
     assert root is not None
-    analysis = _Analysis(schema, fragments)
+    analysis = _Analysis(schema, fragments, max_page)
     parts = analysis.parts([(root, operation.selection_set)], {})
     one: Polynomial = {(): 1}
     requested = _plus(one, *(_requested(part) for part in parts))
     nodes = _plus({}, *(_nodes(part) for part in parts))
     fixed, counts = _counted(parts, whole=True)
-    return Costing(Sum.of(requested), Sum.of(nodes), tuple(sorted(analysis.variables)), 1 + fixed, counts)
+    return Costing(Sum.of(requested), Sum.of(nodes), tuple(sorted(analysis.variables)), max_page, 1 + fixed, counts)
 
 
 class _Analysis:
-    def __init__(self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+    def __init__(self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode], max_page: int) -> None:
         self._schema = schema
+        self._max_page = max_page
         self._fragments = fragments
         self._weight = lru_cache(maxsize=None)(self._object_weight)
         self.variables: set[str] = set()
@@ -251,7 +251,7 @@ class _Analysis:
         depth = list_depth(definition)
         if depth:
             part.is_list = True
-            length = sized.get(node.name.value) or size or {(): MAX_PAGE}
+            length = sized.get(node.name.value) or size or {(): self._max_page}
             for _ in range(depth):
                 times = _times(times, length)
         part.times = _most(part.times, times)
@@ -277,11 +277,11 @@ class _Analysis:
                     return {(argument.value.name.value,): 1}
                 if isinstance(argument.value, IntValueNode):
                     value = int(argument.value.value)
-                    if value > MAX_PAGE:
-                        raise _page_too_large(value)
+                    if value > self._max_page:
+                        raise _page_too_large(self._max_page, value)
                     return {(): max(0, value)}
         default: Any = definition.args[size.slicing].default_value
-        return {(): default if isinstance(default, int) else MAX_PAGE}
+        return {(): default if isinstance(default, int) else self._max_page}
 
 
 def _requested(part: _Part) -> Polynomial:
@@ -341,8 +341,5 @@ def _most(one: Polynomial, other: Polynomial) -> Polynomial:
     return {names: max(one.get(names, 0), other.get(names, 0)) for names in one.keys() | other.keys()}
 
 
-def _page_too_large(value: int) -> Refused:
-    return refuse(
-        "PAGE_SIZE_LIMIT_EXCEEDED", f"A page has at most {MAX_PAGE} entries, {value} are asked for.",
-        limit=MAX_PAGE, value=value,
-    )  # fmt: skip
+def _page_too_large(limit: int, value: int) -> Refused:
+    return too_large("PAGE_SIZE_LIMIT_EXCEEDED", "entries on a page", limit, value)

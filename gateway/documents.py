@@ -148,7 +148,9 @@ class Documents:
             raise refuse(NO_SUCH_OPERATION, "The document has no operation.")
         details = {name: FragmentDetails(fragment) for name, fragment in fragments.items()}
         columns = {name: columns_of(contract.schema, operation, fragments) for name, operation in operations.items()}
-        costings = {name: cost_of(contract.schema, one, fragments) for name, one in operations.items()}
+        costings = {
+            name: cost_of(contract.schema, one, fragments, self._limits.max_page) for name, one in operations.items()
+        }
         return Document(id, text, node, operations, fragments, details, tokens, columns, costings)
 
 

@@ -142,10 +142,11 @@ class Gateway:
     """Admits and executes operations against the contracts."""
 
     def __init__(
-        self, contracts: dict[View, Contract], settings: Settings, operations: Operations | None = None
-    ) -> None:
+        self, contracts: dict[View, Contract], settings: Settings, operations: Operations | None = None,
+        limits: Limits | None = None,
+    ) -> None:  # fmt: skip
         self.contracts = contracts
-        self.documents = Documents(introspection=settings.introspection, limits=Limits.of(settings))
+        self.documents = Documents(introspection=settings.introspection, limits=limits or Limits.of(settings))
         self.operations = operations or Operations()
         self.admission = Admission(settings, self.documents, self.operations)
         self._hide_suggestions = not settings.introspection

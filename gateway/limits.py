@@ -49,10 +49,13 @@ class Limits:
     max_directives: int = 50
     max_root_fields: int = 20
     max_mutations: int = 5
+    max_page: int = 100
+    """Of a slicing argument. No setting: services have this limit too."""
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        return cls(**{name: getattr(settings, name) for name in cls.__slots__})
+        names = [name for name in cls.__slots__ if name in Settings.model_fields]
+        return cls(**{name: getattr(settings, name) for name in names})
 
 
 DEFAULT: Final = Limits()

@@ -257,7 +257,7 @@ class Throttle:
 
     def __init__(self, settings: Settings, local: LocalBuckets | None = None) -> None:
         self._rates = rates_of(settings)
-        self._local = local or LocalBuckets()
+        self._local = LocalBuckets() if local is None else local
         self._shared: Buckets | None = None
         self._metered: list[Meter] = []
         self._flushing: asyncio.Task[None] | None = None

@@ -35,6 +35,7 @@ from core import logs
 from gateway import metrics
 from gateway.execution import Answer, Gateway, Interrupted, Operation
 from gateway.refusals import INTERNAL, TIMEOUT, UNAVAILABLE, Refused
+from gateway.throttle import Meter
 from gateway.visibility import Visibility, visibility_of
 from resolvers.context import Context
 from resolvers.feeds import Following
@@ -55,13 +56,14 @@ GROUPS: Final = Gauge("hutong_subscription_groups", "Groups that share execution
 class Rendering:
     """What one event looks like to a group. Until it is made those who want to send it wait."""
 
-    __slots__ = ("body", "cursor", "failure", "offset", "value", "waiting")
+    __slots__ = ("body", "cost", "cursor", "failure", "offset", "value", "waiting")
 
     def __init__(self, update: Any, offset: int = -1) -> None:
         self.offset = offset
         self.value: Any = getattr(update, "value", None)
         self.cursor: str | None = getattr(update, "cursor", None)
         self.body: bytes | None = None
+        self.cost = 0
         self.failure: Interrupted | None = None
         self.waiting: list[Callable[[], None]] = []
 
@@ -80,6 +82,7 @@ class Rendering:
             self.fail(Interrupted(answer.error_id))
             return
         self.body = answer.body
+        self.cost = answer.cost
         self._tell()
 
     def fail(self, failure: Interrupted) -> None:
@@ -245,6 +248,7 @@ class Subscription(ABC):
         self.following: Following[Any] | None = None
         self.group: Group | None = None
         self._operation: Operation | None = None
+        self._meter: Meter | None = None
         self._task: asyncio.Task[None] | None = None
         self._watcher: EventWatcher | None = None
         self._updates: AsyncGenerator[Update[Any] | None, None] | None = None
@@ -335,6 +339,13 @@ class Subscription(ABC):
 
     # running
 
+    def _send(self, rendering: Rendering, *, latest: bool) -> None:
+        """Deliver what was made of an event, and count what it cost."""
+        assert rendering.body is not None
+        self.deliver(rendering.body, rendering.cursor, latest)
+        if self._meter is not None:
+            self._meter.add(rendering.cost)
+
     async def _run(self, admit: Callable[[], Awaitable[Operation]], after: str | None) -> None:
         self._began = time.perf_counter()
         structlog.contextvars.bind_contextvars(request_id=self.context.request_id)
@@ -369,6 +380,7 @@ class Subscription(ABC):
 
     async def _subscribe(self, operation: Operation, after: str | None) -> bool:
         source = await self.hub.gateway.open(operation, self.context)
+        self._meter = self.hub.gateway.throttle.meter(self.context.principal, self.context.client_address)
         if isinstance(source, Following):
             following: Following[Any] = cast("Following[Any]", source)
             self.following = following
@@ -390,9 +402,9 @@ class Subscription(ABC):
         try:
             async for event in source:
                 rendering = group.render(event)
-                body = await rendering.bytes()
+                await rendering.bytes()
                 await self._permitted()
-                self.deliver(body, rendering.cursor, False)
+                self._send(rendering, latest=False)
                 await self.ready()
         finally:
             close = getattr(source, "aclose", None)
@@ -411,11 +423,11 @@ class Subscription(ABC):
             await self._flushed()
             assert self.group is not None
             rendering = self.group.of_update(self.following, update)
-            body = await rendering.bytes()
+            await rendering.bytes()
             await self._permitted()
             if not await self.following.admission.may_see(rendering.value):
                 continue
-            self.deliver(body, rendering.cursor, False)
+            self._send(rendering, latest=False)
             if self.following.is_over(rendering.value):
                 return True
             await self.ready()
@@ -439,7 +451,7 @@ class Subscription(ABC):
                 return
             body = rendering.body
             if body is not None and not self._waiting:
-                self.deliver(body, rendering.cursor, False)
+                self._send(rendering, latest=False)
                 if feed.over is not None and feed.over(rendering.value):
                     self.fail(None)
                     return
@@ -469,7 +481,7 @@ class Subscription(ABC):
                 self._waiting.popleft()
                 assert self.following is not None
                 if self.following.admission.shows(rendering.value):
-                    self.deliver(rendering.body, rendering.cursor, False)
+                    self._send(rendering, latest=False)
                     if self.following.is_over(rendering.value):
                         self.fail(None)
 
@@ -501,9 +513,9 @@ class Subscription(ABC):
             first = await anext(updates)
         if first is not None:
             rendering = group.render(first)
-            body = await rendering.bytes()
+            await rendering.bytes()
             await self._permitted()
-            self.deliver(body, rendering.cursor, True)
+            self._send(rendering, latest=True)
             self._position = _offset(following, first.cursor)
             if following.is_over(rendering.value):
                 return True
@@ -527,7 +539,7 @@ class Subscription(ABC):
         if offset > self._position:
             self._position = offset
             assert rendering.body is not None
-            self.deliver(rendering.body, rendering.cursor, True)
+            self._send(rendering, latest=True)
         if over:
             self.fail(None)
 

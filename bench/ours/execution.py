@@ -22,11 +22,13 @@ import uvloop
 
 from auth.principals import Principal, PrincipalKind, View
 from bench import data
+from bench.support import ENOUGH
 from bench.worker import repeated, serve
 from core import ids, logs
 from core.settings import Settings
 from gateway.contracts import build_contracts
 from gateway.execution import Gateway, OperationRequest
+from gateway.limits import Limits
 from models.ordering import OrderState
 from resolvers.context import Context, batched
 from schema import enums as _enums  # noqa: F401
@@ -188,7 +190,9 @@ class Door:
     """The product's gateway, as its transports use it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.gateway = Gateway(build_contracts(assemble([BenchQuery], (), [BenchSubscription])), settings)
+        self.gateway = Gateway(
+            build_contracts(assemble([BenchQuery], (), [BenchSubscription])), settings, limits=Limits(max_page=1000)
+        )
         self.context = Context(cast(Any, None), cast(Any, None), CALLER)
 
     async def admit(self, text: str, variables: dict[str, Any]) -> Any:
@@ -288,7 +292,7 @@ async def main(way: str) -> None:
     logs.configure("warning")
     fill()
     if way == "door":
-        side: Door | Core | Hand = Door(Settings())
+        side: Door | Core | Hand = Door(Settings(max_nodes=1_000_000, cost_available=ENOUGH, cost_restore_rate=ENOUGH))
     else:
         side = Core() if way == "core" else Hand()
     one = {"id": ORDERS[7].id}
