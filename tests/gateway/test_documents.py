@@ -51,6 +51,18 @@ def apollo(id: str, version: Any = 1) -> dict[str, Any]:
         ("{" + " ".join(f"a{i}: thing {{ id }}" for i in range(51)) + "}", "ALIAS_LIMIT_EXCEEDED", 50),
         ("{" + "thing " * 21 + "}", "ROOT_FIELD_LIMIT_EXCEEDED", 20),
         ("{ thing" * 16 + " { id }" + "}" * 16, "DEPTH_LIMIT_EXCEEDED", 15),
+        ("{ thing @a" + "@a" * 50 + " { id } }", "DIRECTIVE_LIMIT_EXCEEDED", 50),
+        (
+            "query Q @a { thing { ...F @a } } fragment F on Thing " + "@a " * 50 + "{ id }",
+            "DIRECTIVE_LIMIT_EXCEEDED",
+            50,
+        ),
+        ("mutation {" + " ".join(f"a{i}: bump {{ __typename }}" for i in range(6)) + "}", "MUTATION_LIMIT_EXCEEDED", 5),
+        ('{ thing(name: "' + "x" * 10_001 + '") { id } }', "INPUT_STRING_LIMIT_EXCEEDED", 10_000),
+        ("{ thing(name: [" + "1 " * 251 + "]) { id } }", "INPUT_LIST_LIMIT_EXCEEDED", 250),
+        ("{ thing(name: " + "{a: " * 11 + "1" + "}" * 11 + ") { id } }", "INPUT_DEPTH_LIMIT_EXCEEDED", 10),
+        ("query Q($a: [Int] = [" + "1 " * 251 + "]) { thing { id } }", "INPUT_LIST_LIMIT_EXCEEDED", 250),
+        ("{ things(first: 101) { nodes { id } } }", "PAGE_SIZE_LIMIT_EXCEEDED", 100),
         ("{ thing" * 900 + " { id }" + "}" * 900, "DEPTH_LIMIT_EXCEEDED", 15),
     ],
 )
@@ -59,6 +71,52 @@ def test_limits_have_a_code_the_limit_and_the_value(query: str, code: str, limit
     assert error["extensions"]["code"] == code
     assert error["extensions"]["limit"] == limit
     assert status == 400
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "limit", "actual"),
+    [
+        ("x" * 10_001, "INPUT_STRING_LIMIT_EXCEEDED", 10_000, 10_001),
+        ({"a": ["x", {"b": "x" * 20_000}]}, "INPUT_STRING_LIMIT_EXCEEDED", 10_000, 20_000),
+        ([1] * 251, "INPUT_LIST_LIMIT_EXCEEDED", 250, 251),
+        ({"a": [[1] * 250, ["y"] * 300]}, "INPUT_LIST_LIMIT_EXCEEDED", 250, 300),
+        ([[[[[[[[[[[1]]]]]]]]]]], "INPUT_DEPTH_LIMIT_EXCEEDED", 10, 11),
+        (orjson.loads("[" * 300 + "]" * 300), "INPUT_DEPTH_LIMIT_EXCEEDED", 10, 11),
+    ],
+)
+def test_variables_have_limits_whatever_they_are_for(value: Any, code: str, limit: int, actual: int) -> None:
+    query = "query E($value: Int64!) { echo(value: $value) }"
+    error, status = refusal(query=query, variables={"value": value})
+    facts = error["extensions"]
+    assert (facts["code"], facts["limit"], facts["value"], status) == (code, limit, actual, 400)
+
+
+def test_the_largest_variables_are_admitted() -> None:
+    deep = {"a": {"b": [{"c": ["x" * 10_000] * 250}]}}
+    error, _ = refusal(query="query E($value: Int64!) { echo(value: $value) }", variables={"value": deep})
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+def test_limits_are_settings() -> None:
+    query = "{ a: thing { id } b: thing { id } }"
+    assert Gateway(CONTRACTS, Settings()).admit(ANONYMOUS, OperationRequest(query=query))
+    for strict, code in (
+        ({"max_aliases": 1}, "ALIAS_LIMIT_EXCEEDED"),
+        ({"max_depth": 1}, "DEPTH_LIMIT_EXCEEDED"),
+        ({"max_root_fields": 1}, "ROOT_FIELD_LIMIT_EXCEEDED"),
+        ({"max_tokens": 5}, "TOKEN_LIMIT_EXCEEDED"),
+        ({"max_nodes": 1}, "NODE_LIMIT_EXCEEDED"),
+    ):
+        error, _ = refusal(door=Gateway(CONTRACTS, Settings(**strict)), query=query)  # type: ignore[arg-type]
+        assert error["extensions"]["code"] == code
+
+
+def test_more_objects_than_an_answer_may_have_are_not_looked_for() -> None:
+    query = "query Q($n: Int!) { things(first: $n) { nodes { id } edges { node { id } } } }"
+    door = Gateway(CONTRACTS, Settings(max_nodes=100))
+    assert door.admit(ANONYMOUS, OperationRequest(query=query, variables={"n": 33})).cost == 2 + 33 * 3
+    error, _ = refusal(door=door, query=query, variables={"n": 34})
+    assert error["extensions"] == {"code": "NODE_LIMIT_EXCEEDED", "limit": 100, "value": 103}
 
 
 def test_fragments_count_every_time_they_are_used() -> None:

@@ -36,7 +36,7 @@ def make_context(principal: Principal, locale: str, request_id: str, address: st
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(allowed_origins=["https://shop.example"])
+    settings = Settings(allowed_origins=["https://shop.example"], cost_restore_rate={"ANONYMOUS": 1})
     operations = Operations()
     operations.add(View.CONSUMER, CONTRACTS[View.CONSUMER], TEA["query"])
     endpoint = GraphQLEndpoint(
@@ -137,6 +137,8 @@ async def test_content_types_that_a_foreign_page_can_send_are_refused(
 async def test_a_body_that_is_too_long_is_refused(client: httpx.AsyncClient) -> None:
     response = await post(client, {"query": "{ thing { name } }" + " " * 1_000_000})
     assert response.status_code == 413
+    facts = response.json()["errors"][0]["extensions"]
+    assert facts["code"] == "BODY_LIMIT_EXCEEDED" and facts["limit"] == 1_000_000 < facts["value"]
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(11):
@@ -144,6 +146,37 @@ async def test_a_body_that_is_too_long_is_refused(client: httpx.AsyncClient) -> 
 
     response = await client.post("/graphql", content=pieces(), headers={"content-type": "application/json"})
     assert response.status_code == 413
+
+
+async def test_batches_are_refused_with_their_size(client: httpx.AsyncClient) -> None:
+    response = await post(client, [TEA] * 3)
+    facts = response.json()["errors"][0]["extensions"]
+    assert (response.status_code, facts) == (400, {"code": "BATCH_LIMIT_EXCEEDED", "limit": 1, "value": 3})
+
+
+async def test_a_header_asks_for_the_cost_and_browsers_may_send_it(client: httpx.AsyncClient) -> None:
+    response = await post(client, TEA, x_graphql_cost="1")
+    cost = response.json()["extensions"]["cost"]
+    assert cost["requested"] == cost["actual"] == 2
+    assert cost["throttle"]["available"] <= cost["throttle"]["max"] - 2
+    assert "extensions" not in (await post(client, TEA)).json()
+    preflight = await client.options("/graphql", headers={"origin": "https://shop.example"})
+    assert "x-graphql-cost" in preflight.headers["access-control-allow-headers"]
+    assert "retry-after" in preflight.headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize("accept", [MODERN, "application/json"])
+async def test_who_asked_for_too_much_is_told_when_to_come_back(client: httpx.AsyncClient, accept: str) -> None:
+    expensive = {"query": "{ " + " ".join(f"a{i}: things(first: 100) {{ nodes {{ id }} }}" for i in range(20)) + " }"}
+    for _ in range(300):
+        response = await post(client, expensive, accept)
+        if response.status_code != 200:
+            break
+    facts = response.json()["errors"][0]["extensions"]
+    assert (response.status_code, facts["code"]) == (429, "THROTTLED")
+    assert facts["cost"] == 1 + 20 * 101 > facts["available"] and facts["max"] == 40_000
+    assert response.headers["retry-after"] == str(facts["retryAfter"])
+    assert response.headers["cache-control"] == "no-store"
 
 
 async def test_queries_may_be_sent_by_get_and_nothing_else(client: httpx.AsyncClient) -> None:
