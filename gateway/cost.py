@@ -71,13 +71,15 @@ class Sum:
 class Count:
     """A field of an answer that is looked at to count objects."""
 
-    __slots__ = ("below", "fixed", "key")
+    __slots__ = ("below", "fixed", "is_plain", "key")
 
-    def __init__(self, key: str, fixed: int, below: tuple[Count, ...]) -> None:
+    def __init__(self, key: str, fixed: int, below: tuple[Count, ...], depth: int) -> None:
         self.key = key
         self.fixed = fixed
         """Cost of one of its objects with what is in it, but without ``below``."""
         self.below = below
+        self.is_plain = depth == 1 and not below
+        """Whether its length is all that has to be known: a list of objects without lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +141,14 @@ def _count_list(count: Count, values: list[Any]) -> int:
     if values[0].__class__ is list:
         return sum(_count_list(count, inner) for inner in values if inner)
     total = len(values) * count.fixed
-    if count.below:
+    below = count.below
+    if len(below) == 1 and below[0].is_plain:
+        key, fixed = below[0].key, below[0].fixed
+        return total + fixed * sum([len(value.get(key) or ()) for value in values if value])
+    if below:
         for value in values:
             if value:
-                total += _count(count.below, value)
+                total += _count(below, value)
     return total
 
 
@@ -160,7 +166,8 @@ class _Part:
     """Weight of each object."""
     times: Polynomial = field(default_factory=dict[tuple[str, ...], int])
     """How many objects; empty for a leaf."""
-    is_list: bool = False
+    depth: int = 0
+    """Of lists around the objects."""
     sized: dict[str, Polynomial] = field(default_factory=dict[str, Polynomial])
     """Sizes of fields below."""
     selections: list[tuple[GraphQLNamedType, SelectionSetNode]] = field(
@@ -250,7 +257,7 @@ class _Analysis:
         times: Polynomial = {(): 1}
         depth = list_depth(definition)
         if depth:
-            part.is_list = True
+            part.depth = max(part.depth, depth)
             length = sized.get(node.name.value) or size or {(): self._max_page}
             for _ in range(depth):
                 times = _times(times, length)
@@ -305,11 +312,11 @@ def _counted(parts: list[_Part], *, whole: bool) -> tuple[int, tuple[Count, ...]
         fixed += part.called
         if not part.times:
             continue
-        inside, below = _counted(part.parts, whole=whole and not part.is_list)
+        inside, below = _counted(part.parts, whole=whole and not part.depth)
         if not inside + part.object and not below:
             continue
-        if part.is_list or below or whole:
-            counts.append(Count(part.key, part.object + inside, below))
+        if part.depth or below or whole:
+            counts.append(Count(part.key, part.object + inside, below, part.depth))
         else:
             fixed += part.object + inside
     return fixed, tuple(counts)

@@ -349,8 +349,8 @@ def rates_of(settings: Settings) -> dict[PrincipalKind, Rate]:
 def key_of(principal: Principal, address: str) -> str:
     """Name of the caller's bucket."""
     if principal.subject is None:
-        return f"{principal.view.value}:{_network(address)}"
-    return f"{principal.view.value}:{principal.subject}"
+        return f"{principal.view}:{_network(address)}"
+    return f"{principal.view}:{principal.subject.int:032x}"
 
 
 @lru_cache(maxsize=10_000)

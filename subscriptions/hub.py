@@ -238,8 +238,8 @@ class Subscription(ABC):
     """One operation of a connection while it runs. Transports say how its answers travel."""
 
     __slots__ = (
-        "_began", "_done", "_held", "_operation", "_position", "_state", "_task", "_updates", "_waiting", "_watcher",
-        "context", "following", "group", "hub",
+        "_began", "_done", "_held", "_meter", "_operation", "_position", "_state", "_task", "_updates", "_waiting",
+        "_watcher", "context", "following", "group", "hub",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, context: Context) -> None:
