@@ -59,6 +59,8 @@ _WORDS = frozenset(
         "done",
         "add",
         "append",
+        "before",
+        "result",
         "zip",
         "list",
         "dict",
