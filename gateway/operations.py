@@ -65,7 +65,7 @@ class Operations:
         """Register a document that comes from neither a manifest nor the database. Raises Refused."""
         document = Documents(introspection=False).prepare(contract, text)
         name = next(iter(document.operations)) or ""
-        registered = Registered(view, client_id, name, document)
+        registered = Registered(view, client_id, name, document, document.cost)
         self._add(registered)
         return registered
 
@@ -77,7 +77,7 @@ class Operations:
                 document = documents.prepare(contract, operation.body)
             except Refused:
                 continue
-            self._add(Registered(view, None, operation.name, document), operation.alias)
+            self._add(Registered(view, None, operation.name, document, document.cost), operation.alias)
             taken.append(view)
         return taken
 

@@ -18,7 +18,7 @@ from gateway.contracts import SDL_FOLDER
 from tests.api import documents as doc
 from tests.api.city import City, key
 
-COMPOSED = frozenset({400, 401, 403, 404, 413, 200})
+COMPOSED = frozenset({400, 401, 403, 404, 413, 429, 200})
 INTERNAL = ("INTERNAL", "OPERATION_TIMEOUT")
 TELLTALE = ("Traceback", "asyncpg", "tortoise", "graphql.error", 'File "')
 HANG = 10.0

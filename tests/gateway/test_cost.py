@@ -30,8 +30,11 @@ from hypothesis import strategies as st
 from auth.principals import View
 from gateway.contracts import build_contracts
 from gateway.cost import Costing, cost_of
-from gateway.documents import Documents
+from gateway.documents import Documents, document_id
+from gateway.manifests import ManifestOperation
+from gateway.operations import Operations
 from gateway.refusals import Refused
+from gateway.registrar import Registrar
 from schema.base import MUTATION_WEIGHT
 from schema.build import full_schema
 from schema.costs import field_weight, is_composite, list_depth, list_size, named, type_weight
@@ -287,3 +290,13 @@ def test_no_answer_costs_more_than_was_requested(view: View, seed: int) -> None:
     assert not result.errors, text
     assert faker.cost <= known.actual(result.data) <= requested, text
     assert faker.nodes <= nodes, text
+
+
+def test_a_registered_document_has_the_cost_of_its_largest_pages() -> None:
+    body = ORDERS.replace("query Q", "query Q1")
+    manifest = ManifestOperation(document_id(body), "Q1", body)
+    assert Registrar(lambda: CONTRACTS).check_one(View.CONSUMER, manifest).cost == 2 + 100 * 6
+    operations = Operations()
+    operations.offer(manifest, CONTRACTS, Documents(introspection=False))
+    registered = operations.find(View.CONSUMER, None, manifest.id)
+    assert registered is not None and registered.cost == 2 + 100 * 6
