@@ -22,5 +22,7 @@ def normalise(phone: str) -> str | None:
 
 
 def masked(phone: str) -> str:
-    """The E.164 ``phone`` with its middle digits hidden: ``+86138****8000``."""
+    """The E.164 ``phone`` with its middle digits hidden: ``+86138****8000``. Empty for what is no phone (any more)."""
+    if not phone.startswith("+"):
+        return ""
     return f"{phone[:-8]}****{phone[-4:]}"

@@ -158,6 +158,11 @@ class Settings(BaseSettings):
     otp_guesses_per_phone: int = Field(20, ge=0, description="Wrong codes for one phone in a day.")
     otp_guesses_per_address: int = Field(300, ge=0, description="Wrong codes in a day from one public address.")
     otp_guesses_per_device: int = Field(40, ge=0, description="Wrong codes in a day by one installation of an app.")
+    account_deletion_grace: timedelta = Field(
+        timedelta(days=7),
+        ge=timedelta(0),
+        description="An account that its person deletes ends after this; signing in again before calls it off.",
+    )
     wechat_app_id: str | None = Field(None, description="WeChat mini-program that people sign in with. Unset: none.")
     wechat_app_secret: str | None = Field(None, description="Its AppSecret.")
     wechat_url: str = Field("https://api.weixin.qq.com", description="WeChat's server API.")

@@ -44,6 +44,8 @@ class Person(Model):
     phone = fields.CharField(max_length=16, unique=True)
     name = fields.CharField(max_length=80, null=True)
     created_at = fields.DatetimeField()
+    deletion_due_at = fields.DatetimeField(null=True)  # asked for; signing in again calls it off
+    deleted_at = fields.DatetimeField(null=True)  # nobody any more
 
     class Meta(Model.Meta):
         table = "person"

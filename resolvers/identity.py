@@ -17,7 +17,16 @@ from resolvers.context import Context, Info, batched
 from services import identity, sessions
 from services.delivery.reading import RiderRecord
 from services.errors import InvalidInput, NotFound
-from services.identity import Caller, OtpSent, PersonRecord, Session, SignedOut, WeChatPhoneNeeded
+from services.identity import (
+    AccountDeletion,
+    AccountExport,
+    Caller,
+    OtpSent,
+    PersonRecord,
+    Session,
+    SignedOut,
+    WeChatPhoneNeeded,
+)
 from services.sessions import OpenSession, SessionsRevoked
 
 
@@ -137,6 +146,21 @@ async def bind_wechat(
 ) -> Session:
     by = caller(context, installation)
     return await identity.bind_wechat(context.runtime, ticket, view, phone_code, phone, code, by)
+
+
+@action
+async def export_my_data(context: Context) -> AccountExport:
+    return await identity.export(context.runtime, context.principal)
+
+
+@action
+async def request_deletion_code(context: Context) -> OtpSent:
+    return await identity.request_deletion_code(context.runtime, context.principal, caller(context, None))
+
+
+@action
+async def delete_my_account(context: Context, code: str) -> AccountDeletion:
+    return await identity.delete(context.runtime, context.principal, code, caller(context, None))
 
 
 @action

@@ -17,6 +17,8 @@ from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnused
 from schema.base import ALL, A, C, M, Node, R, computed, exposes, mutation, node_id, query, result
 from schema.delivery import Rider
 from services import errors
+from services.identity import AccountDeletion as AccountDeletionRecord
+from services.identity import AccountExport as AccountExportRecord
 from services.identity import OtpSent as OtpSentRecord
 from services.identity import PersonRecord
 from services.identity import Session as SessionRecord
@@ -102,6 +104,19 @@ class Session:
 class WeChatPhoneNeeded:
     ticket: str
     expires_at: datetime
+
+
+@exposes(AccountExportRecord, views=frozenset(PEOPLE))
+@strawberry.type
+class AccountExport:
+    document: str = strawberry.field(description="JSON: a list of rows for each kind of data.")
+    at: datetime
+
+
+@exposes(AccountDeletionRecord, views=frozenset(PEOPLE))
+@strawberry.type
+class AccountDeletion:
+    due_at: datetime = strawberry.field(description="From when on nothing tells who the person was.")
 
 
 @exposes(SignedOutRecord, views=frozenset(PEOPLE))
@@ -221,6 +236,24 @@ class IdentityMutation:
         """Bind a WeChat account to a phone and sign in. The phone is proven by `phoneCode` of `getPhoneNumber`, or by
         `phone` and the `code` that `requestOtp` sent to it."""
         return await resolvers.bind_wechat(info.context, ticket, view, phone_code, phone, code, installation)
+
+    @mutation(result("ExportMyDataResult", AccountExport, errors.ExportRateLimited), *PEOPLE)
+    async def export_my_data(self, info: Info) -> object:
+        """Everything that is kept about oneself, at most five times a day."""
+        return await resolvers.export_my_data(info.context)
+
+    @mutation(result("RequestDeletionCodeResult", OtpSent, errors.OtpRateLimited), *PEOPLE)
+    async def request_deletion_code(self, info: Info) -> object:
+        """Have the code that `deleteMyAccount` wants sent to one's phone."""
+        return await resolvers.request_deletion_code(info.context)
+
+    @mutation(
+        result("DeleteMyAccountResult", AccountDeletion, errors.AccountInUse, errors.OtpInvalid, errors.OtpRateLimited),
+        *PEOPLE,
+    )
+    async def delete_my_account(self, info: Info, code: str) -> object:
+        """Sign out everywhere and leave. Signing in again before `dueAt` calls it off."""
+        return await resolvers.delete_my_account(info.context, code)
 
     @mutation(result("RefreshSessionResult", Session, errors.SessionInvalid), *PEOPLE)
     async def refresh_session(self, info: Info, refresh_token: str) -> object:

@@ -152,6 +152,33 @@ class SessionInvalid(BusinessError):
 
 
 @dataclass(eq=False)
+class AccountInUse(BusinessError):
+    """What has to end before the account can: unfinished orders, deliveries that the person rides, payments and refunds
+    under way, merchants that they own, cities that have no other admin."""
+
+    orders: int
+    deliveries: int
+    payments: int
+    merchants: int
+    cities: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The account is still in use; finish or hand over what is open first.",
+        "zh-CN": "账号仍有未完成的业务，请先处理后再注销。",
+    }
+
+
+@dataclass(eq=False)
+class ExportRateLimited(BusinessError):
+    """The data was exported several times today."""
+
+    retry_after_seconds: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "Your data was exported several times today; try again in {retry_after_seconds} s.",
+        "zh-CN": "今日导出次数过多，请 {retry_after_seconds} 秒后再试。",
+    }
+
+
+@dataclass(eq=False)
 class WeChatCodeInvalid(BusinessError):
     """WeChat does not know the code, or it was used before or is too old: call ``wx.login`` again."""
 

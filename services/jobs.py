@@ -51,7 +51,7 @@ class ConnectionLost(Exception):
 def all_jobs() -> dict[str, Handler]:
     """The handlers of all contexts by job name. Raises ValueError when two have the same name."""
     merged: dict[str, Handler] = {}
-    for module in (ordering, payments, dispatch, queueing, devices):
+    for module in (ordering, payments, dispatch, queueing, devices, identity):
         own: Mapping[str, Handler] = module.JOBS
         if twice := merged.keys() & own.keys():
             raise ValueError(f"{module.__name__} handles again: {', '.join(sorted(twice))}")

@@ -1,5 +1,13 @@
 """Signing in, staying signed in, and who may do what."""
 
+from services.identity.account import (
+    JOBS,
+    AccountDeletion,
+    AccountExport,
+    delete,
+    export,
+    request_deletion_code,
+)
 from services.identity.codes import Caller, OtpSent, forget, request_otp
 from services.identity.people import PersonRecord, checked_name, checked_phone, ensure_person, people
 from services.identity.roles import (
@@ -14,6 +22,9 @@ from services.identity.tokens import Session, SignedOut, open_session, refresh_s
 from services.identity.wechat import WeChatPhoneNeeded, bind_wechat, sign_in_with_wechat
 
 __all__ = [
+    "JOBS",
+    "AccountDeletion",
+    "AccountExport",
     "Caller",
     "OtpSent",
     "PersonRecord",
@@ -23,7 +34,9 @@ __all__ = [
     "bind_wechat",
     "checked_name",
     "checked_phone",
+    "delete",
     "ensure_person",
+    "export",
     "forget",
     "grant_store_role",
     "grants_of_person",
@@ -31,6 +44,7 @@ __all__ = [
     "people",
     "refresh_session",
     "register_rider",
+    "request_deletion_code",
     "request_otp",
     "revoke_grant",
     "sign_in",

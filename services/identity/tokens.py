@@ -64,7 +64,13 @@ def _successor(runtime: Runtime, session_id: UUID, secret: str) -> str:
 async def open_session(
     unit: Unit, person_id: UUID, view: View, access_ttl: timedelta, device: str | None = None
 ) -> Session:
-    """A new family of refresh tokens with its first access token."""
+    """A new family of refresh tokens with its first access token; it calls off a deletion of the account.
+
+    Raises PermissionDenied when the person was deleted a moment ago.
+    """
+    calling_off = "UPDATE person SET deletion_due_at = NULL WHERE id = $1 AND deleted_at IS NULL"
+    if not await unit.sql.execute(calling_off, person_id):
+        raise PermissionDenied(reason="the account was deleted")
     secret, now = secrets.token_urlsafe(32), wall_now()
     session_id = unit.runtime.new_id()
     await unit.sql.execute(
