@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +12,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from auth import changes
@@ -587,3 +589,31 @@ async def test_groups_and_tasks_end_with_their_members(city: City) -> None:
             assert (city.tails.watched, city.tails.watchers) == (2, 21)
         await until(lambda: (city.site.sockets.sockets, city.site.sockets.hub.groups, city.tails.watched) == (0, 0, 0))
     await until(lambda: len(asyncio.all_tasks()) <= before + 2)
+
+
+@pytest.mark.fuzz
+async def test_ten_thousand_sockets_leave_nothing(city: City) -> None:
+    """Opened, subscribed, half of them cut without a word: tasks, groups, watchers and memory end where they were."""
+    process = psutil.Process()
+
+    async def cycle(number: int) -> None:
+        async with city.site.terminal() as terminal:
+            await terminal.init(token=random.choice(("alice", "bob")))
+            await follow(terminal, random.choice((WATCH, MINE, COUNTED)), order=city.order)
+            if number % 2:
+                terminal.connection.transport.abort()
+
+    async def cycles(count: int) -> None:
+        for start in range(0, count, 50):
+            async with asyncio.TaskGroup() as group:
+                for number in range(start, start + 50):
+                    group.create_task(cycle(number))
+            await city.write(f"{start}")
+        await until(lambda: (city.site.sockets.sockets, city.site.sockets.hub.groups, city.tails.watched) == (0, 0, 0))
+        gc.collect()
+
+    await cycles(1000)
+    tasks, memory = len(asyncio.all_tasks()), process.memory_info().rss
+    await cycles(10_000)
+    await until(lambda: len(asyncio.all_tasks()) <= tasks)
+    assert process.memory_info().rss < memory + 10_000 * 500, "less than half a kilobyte for each"
