@@ -1,4 +1,4 @@
-"""One running city for the typed clients and the mini-program."""
+"""One running city per module: a program that ends takes the models' connections of its process with it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.api.city import City, running_city
-from tests.engines import PostgresServer
 
 
-@pytest.fixture(scope="session")
-async def city(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[City]:
-    url = await postgres_server.create()
-    async with running_city(url, tmp_path_factory.mktemp("city")) as city:
+@pytest.fixture(scope="module")
+async def city(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[City]:
+    async with running_city(module_database_url, tmp_path_factory.mktemp("city")) as city:
         yield city
-    await postgres_server.drop(url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from pathlib import Path
 
 import orjson
@@ -46,7 +47,7 @@ async def test_partners_call_registered_documents_by_id(python: Path, city: City
     manifest.write_text(await run(python, "stores.py", "manifest", cwd=PYTHON_TYPED))
     assert [entry["name"] for entry in orjson.loads(manifest.read_text())["operations"]] == ["Cities", "StoresNear"]
     database = city.program.runtime.settings.database_url
-    await run(ROOT / ".venv/bin/python", "-m", "cli", "operations", "register", manifest, HUTONG_DATABASE_URL=database)
+    await run(sys.executable, "-m", "cli", "operations", "register", manifest, HUTONG_DATABASE_URL=database)
     await city.program.gateway.follow_registered(city.program.runtime.database)
     cities, *stores, by_text = (await run(python, "stores.py", f"{city.url}/graphql", **asked)).splitlines()
     assert cities == "cities ['beijing']"

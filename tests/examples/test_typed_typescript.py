@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ async def test_an_order_is_placed_followed_and_called_off(modules: Path, city: C
     documents = TYPESCRIPT / GENERATED / "persisted-documents.json"
     database = city.program.runtime.settings.database_url
     await run(
-        ROOT / ".venv/bin/python", "-m", "cli", "operations", "register", documents, "--view", "consumer",
+        sys.executable, "-m", "cli", "operations", "register", documents, "--view", "consumer",
         HUTONG_DATABASE_URL=database,
     )  # fmt: skip
     await city.program.gateway.follow_registered(city.program.runtime.database)
