@@ -82,8 +82,8 @@ class VariableReader:
                     sources[name] = VariableValueSource(signature)
                 else:
                     return None  # a default, or an error
-        except _Unexpected:
-            return None
+        except Exception:
+            return None  # graphql-core finds out what is wrong, and says it
         return VariableValues(sources, coerced)
 
 
