@@ -73,8 +73,6 @@ class EndReason(StrEnum):
     """A role that allowed it was taken away."""
     SESSION_REVOKED = "SESSION_REVOKED"
     """The caller signed out or was cut off."""
-    TOKEN_EXPIRED = "TOKEN_EXPIRED"
-    """The access token ran out and was not refreshed."""
     DELIVERY_ENDED = "DELIVERY_ENDED"
     """The delivery is over, and with it what it allowed to see."""
     NOT_A_PARTY = "NOT_A_PARTY"
@@ -85,7 +83,7 @@ class EndReason(StrEnum):
 class AccessEnded(BusinessError):
     """A subscription ends because its reader may see no more of it; other operations of the connection go on.
 
-    ``reason``: GRANT_REVOKED, SESSION_REVOKED, TOKEN_EXPIRED, DELIVERY_ENDED or NOT_A_PARTY.
+    ``reason``: GRANT_REVOKED, SESSION_REVOKED, DELIVERY_ENDED or NOT_A_PARTY.
     """
 
     reason: EndReason

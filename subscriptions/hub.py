@@ -350,6 +350,7 @@ class Subscription(ABC):
         self._began = time.perf_counter()
         structlog.contextvars.bind_contextvars(request_id=self.context.request_id)
         try:
+            await self._permitted()  # so that a right that was granted a moment ago counts
             operation = await admit()
         except Exception as error:
             self.fail(error)

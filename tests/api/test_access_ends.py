@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -59,17 +60,32 @@ async def test_only_what_the_grant_allowed_ends(city: City) -> None:
         assert board.ended is None and socket.closed is None
 
 
-async def test_a_new_grant_is_had_at_once(city: City) -> None:
+async def test_a_new_grant_is_had_at_once(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who subscribes before the server has looked at the new rights is asked to wait, not sent away."""
     ours, theirs = await city.shop(), await city.shop()
     clerk, _ = await clerk_of(city, ours)
+    person = await city.fetchval('SELECT person_id FROM "grant" ORDER BY created_at DESC, id DESC LIMIT 1')
+    phone = await city.fetchval("SELECT phone FROM person WHERE id = $1", person)
+    real, asked, go = city.program.authenticator.principal, asyncio.Event(), asyncio.Event()
+
+    async def principal(token: str, *args: Any) -> Any:
+        if token == clerk:
+            asked.set()
+            await go.wait()
+        return await real(token, *args)
+
     async with open_socket(city, clerk) as socket:
         await socket.subscribe("ours", BOARD, store=ours[1])
         await socket.subscribe("early", BOARD, store=theirs[1])
         assert (await socket.end("early"))[0]["code"] == "NOT_FOUND"
-        person = await city.fetchval('SELECT person_id FROM "grant" ORDER BY created_at DESC, id DESC LIMIT 1')
-        phone = await city.fetchval("SELECT phone FROM person WHERE id = $1", person)
+        monkeypatch.setattr(city.program.authenticator, "principal", principal)
         await city.do(theirs[0], doc.GRANT_CLERK, store=theirs[1], phone=phone)
-        assert (await socket.subscribe("theirs", BOARD, store=theirs[1])).values
+        await asked.wait()
+        subscribing = asyncio.create_task(socket.subscribe("theirs", BOARD, store=theirs[1]))
+        await socket.ws.send_json({"type": "ping", "payload": {"n": 1}})
+        await socket.until(lambda: socket.pongs)  # the server has read what was sent before
+        go.set()
+        assert (await subscribing).values
         assert socket.operations["ours"].ended is None
 
 
