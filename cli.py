@@ -178,11 +178,7 @@ def serve_worker(
     async def started() -> None:
         parent.hold()
 
-    ended(
-        server.serve(
-            settings, listener, prepare=prepare, started=started, migrated=True, exposition=siblings.exposition
-        )
-    )
+    ended(server.serve(settings, listener, prepare=prepare, started=started, siblings=siblings))
 
 
 def open_port(opened: Callable[[str, int], socket.socket], settings: Settings) -> socket.socket:

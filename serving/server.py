@@ -20,15 +20,18 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
-from app import Exposition, Program, create_app, own_metrics
+from app import Program, create_app, own_metrics
 from core import logs
 from core.settings import Settings
+from serving.siblings import Siblings
 from subscriptions.direct import DirectHttpProtocol, DirectWebSocketProtocol
 
 USER_TIMEOUT_MS: Final = 30_000
@@ -45,7 +48,10 @@ log = logs.get(__name__)
 
 
 class Server(uvicorn.Server):
-    """Serves ``app`` and drains it. ``started`` runs when it listens, ``stopping`` first of all that ends it."""
+    """Serves ``app`` and drains it. ``started`` runs when it listens, ``stopping`` first of all that ends it.
+
+    ``private`` is the path of a Unix socket to serve at, too.
+    """
 
     def __init__(
         self,
@@ -54,8 +60,10 @@ class Server(uvicorn.Server):
         settings: Settings,
         started: Callable[[], Awaitable[None]],
         stopping: Callable[[], Awaitable[None]],
+        private: Path | None = None,
     ) -> None:
         super().__init__(config)
+        self._private = private
         self._app = app
         self._on_started = started
         self._on_stopping = stopping
@@ -69,8 +77,14 @@ class Server(uvicorn.Server):
         if hasattr(signal, "SIGUSR2"):
             self._loop.add_signal_handler(signal.SIGUSR2, self._leave_to_others)
         await super().startup(sockets)
+        if self._private is not None:
+            self.servers.append(await self._loop.create_unix_server(self._protocol, str(self._private)))
         if not self.should_exit:
             await self._on_started()
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: type[Any] = self.config.http_protocol_class
+        return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn would raise the signal again after an orderly end; ending in order is what it asked for.
@@ -124,15 +138,18 @@ def serve(
     prepare: Callable[[Program], Awaitable[None]] | None = None,
     started: Callable[[], Awaitable[None]] = nothing,
     stopping: Callable[[], Awaitable[None]] = nothing,
-    migrated: bool = False,
-    exposition: Exposition = own_metrics,
+    siblings: Siblings | None = None,
 ) -> bool:
     """Serve on ``listener`` until a signal ends it; False when the program could not start.
 
-    ``prepare``, ``migrated`` and ``exposition`` as for :func:`app.create_app`.
+    ``prepare`` as for :func:`app.create_app`. ``siblings``: this is one of several workers, and their parent has seen
+    to the database.
     """
     allow_many_files()
-    application = create_app(settings, prepare, migrated=migrated, exposition=exposition)
+    exposition = own_metrics if siblings is None else siblings.exposition
+    program = create_app(settings, prepare, migrated=siblings is not None, exposition=exposition)
+    application = program if siblings is None else siblings.relay(program, settings.max_body)
+    private = None if siblings is None else siblings.path
     began: list[bool] = []
 
     async def listening() -> None:
@@ -145,7 +162,7 @@ def serve(
 
     async def main() -> None:
         config = uvicorn_config(settings, application)
-        await Server(config, application, settings, listening, stopping).serve([listener])
+        await Server(config, program, settings, listening, stopping, private).serve([listener])
 
     try:
         run_async(main())
@@ -155,7 +172,7 @@ def serve(
     return bool(began)
 
 
-def uvicorn_config(settings: Settings, application: Starlette) -> uvicorn.Config:
+def uvicorn_config(settings: Settings, application: ASGIApp) -> uvicorn.Config:
     """How this program uses uvicorn."""
     return uvicorn.Config(
         application,

@@ -1,4 +1,4 @@
-"""Metrics of all workers at the one port that they share, whichever of them is asked.
+"""What the workers of one port do for each other: metrics of all, whichever of them is asked, and :mod:`serving.relay`.
 
 Every worker offers its own at a Unix socket in the folder that the parent made. prometheus_client's way for several
 processes, files that all of them map, keeps the gauges of killed processes and knows neither callbacks nor the
@@ -12,8 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from starlette.types import ASGIApp
+
 from core import logs
 from gateway import metrics
+from serving.relay import Relay, socket_of
 
 _TIMEOUT: Final = 2.0
 
@@ -40,6 +43,15 @@ class Siblings:
         up = "".join(f'hutong_worker_up{{worker="{i}"}} {int(bool(text))}\n' for i, text in sorted(answers.items()))
         head = "# HELP hutong_worker_up Whether the worker answered.\n# TYPE hutong_worker_up gauge\n" + up
         return metrics.merge([head, *answers.values()]).encode()
+
+    @property
+    def path(self) -> Path:
+        """Where this worker serves its siblings."""
+        return socket_of(self._folder, self._index)
+
+    def relay(self, app: ASGIApp, max_body: int) -> ASGIApp:
+        """``app``, with requests that belong to a sibling handed on to it."""
+        return Relay(app, self._folder, self._index, self._count, max_body)
 
     def _path(self, index: int) -> Path:
         return self._folder / f"metrics-{index}.sock"

@@ -68,7 +68,7 @@ class Reaper:
         """Let it clean up now."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 def temporary_folder(reaper: Reaper) -> Path:

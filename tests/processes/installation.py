@@ -154,13 +154,13 @@ class Caller:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+        self.http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
 
     async def close(self) -> None:
-        await self._http.close()
+        await self.http.close()
 
     async def get(self, path: str) -> tuple[int, str]:
-        async with self._http.get(f"{self.url}{path}") as response:
+        async with self.http.get(f"{self.url}{path}") as response:
             return response.status, await response.text()
 
     async def status(self, path: str) -> int | None:
@@ -173,7 +173,7 @@ class Caller:
     async def graphql(self, query: str, token: str | None = None, **variables: Any) -> Any:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         body = {"query": query, "variables": variables}
-        async with self._http.post(f"{self.url}/graphql", json=body, headers=headers) as response:
+        async with self.http.post(f"{self.url}/graphql", json=body, headers=headers) as response:
             return orjson.loads(await response.read())
 
     async def metric(self, name: str) -> dict[str, float]:
@@ -191,7 +191,7 @@ class Caller:
 
     async def socket(self) -> aiohttp.ClientWebSocketResponse:
         """An acknowledged socket of nobody."""
-        ws = await self._http.ws_connect(f"{self.url}/graphql", protocols=("graphql-transport-ws",), autoclose=False)
+        ws = await self.http.ws_connect(f"{self.url}/graphql", protocols=("graphql-transport-ws",), autoclose=False)
         await ws.send_json({"type": "connection_init"})
         assert (await ws.receive_json())["type"] == "connection_ack"
         return ws

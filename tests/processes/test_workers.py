@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import orjson
 import psutil
 
 from tests.engines import Reaper, temporary_folder
@@ -61,6 +62,45 @@ async def test_the_sandbox_works_whichever_worker_is_asked(pair: Installation, c
         _, text = await caller.get(f"/sandbox/sms?phone={phone}")
         code = next(word for word in text.replace('"', " ").split() if word.isdigit() and len(word) == 6)
         assert "accessToken" in (await caller.graphql(SIGN_IN, phone=phone, code=code))["data"]["signIn"]
+
+
+async def test_requests_of_one_event_stream_find_its_worker(pair: Installation, caller: Caller) -> None:
+    """Single connection mode: one token, and any worker may get each request."""
+    known = orjson.loads((await caller.get("/sandbox/tokens"))[1])
+    signed_in = {"authorization": f"Bearer {known['merchant']}"}
+    query = "subscription ($store: ID!) { queueBoardUpdates(store: $store) { cursor kind } }"
+    asked = {"query": query, "variables": {"store": known["store"]}, "extensions": {"operationId": "one"}}
+    url, http, owners = f"{pair.url}/graphql", caller.http, set[str]()
+    for round in range(10):
+        async with http.put(url, headers=signed_in) as reserved:
+            assert reserved.status == 201
+            token = await reserved.text()
+        owners.add(token.partition(".")[0])
+        holding = {"x-graphql-event-stream-token": token}
+        streaming = {"accept": "text/event-stream"}
+        given = http.get(url, headers=streaming | holding) if round % 2 else http.get(f"{url}?token={token}")
+        async with given as stream:
+            assert stream.status == 200
+            async with http.post(url, json=asked, headers=holding) as started:
+                assert started.status == 202, await started.text()
+            async with http.post(url, json=asked, headers=holding) as again:
+                assert again.status == 409, "the stream is known everywhere"
+            async with asyncio.timeout(PATIENCE):
+                text = b""
+                while b'"kind":"SNAPSHOT"' not in text:
+                    text += await stream.content.readany()
+            async with http.delete(f"{url}?operationId=one", headers=holding) as stopped:
+                assert stopped.status == 200
+        async with http.put(url, headers=signed_in) as another:
+            assert await another.text() != token
+
+        async def left() -> bool:
+            return sum((await caller.metric("hutong_sockets")).values()) == 0
+
+        await until(left)
+    assert owners == {"0", "1"}
+    async with http.get(url, headers=streaming | {"x-graphql-event-stream-token": "1.unknown"}) as unknown:
+        assert unknown.status == 404
 
 
 async def test_a_killed_worker_is_replaced_and_the_others_go_on(pair: Installation, caller: Caller) -> None:

@@ -2,8 +2,8 @@
 
 Publishers change orders, and a queue, through mutations against several worker processes, on a PostgreSQL and a Redis
 of their own. Subscribers follow boards, orders, riders' tasks and the queue, half of them with the npm client
-``graphql-ws``, half with Python clients, bare ones and those of ``examples/``, through a proxy that cuts connections at
-random bytes. In the end each subscriber's sequence is compared with the event log.
+``graphql-ws``, half with Python clients over WebSockets and event streams and with those of ``examples/``, through a
+proxy that cuts connections at random bytes. In the end each subscriber's sequence is compared with the event log.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.proxy import Proxy, proxied
 from tests.soak.business import QUEUE_UPDATES, Business
 from tests.soak.chaos import Chaos
 from tests.soak.record import Record, Verdict, judge
-from tests.soak.subscribers import ExampleSubscriber, NodeSubscribers, PythonSubscriber, Subscriber
+from tests.soak.subscribers import KINDS, NodeSubscribers, Subscriber
 
 SETTLE_WITHIN = 90.0
 """Seconds after the last trouble in which every subscriber must have everything."""
@@ -114,6 +114,7 @@ class Watchers:
         self._npm = npm
         self._random = random
         self.python: list[Subscriber] = []
+        self._followed = 0
         self._orders: dict[str, list[Subscriber | Record]] = {}
         self.records: list[Record] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -121,8 +122,8 @@ class Watchers:
     def follow(self, name: str, feed: str, session: Session, operation: Operation, **variables: object) -> Subscriber:
         record = Record(name, feed)
         self.records.append(record)
-        kind = (PythonSubscriber, ExampleSubscriber)[len(self.records) // 2 % 2]
-        subscriber = kind(record, self._url, session, operation, variables)
+        self._followed += 1
+        subscriber = KINDS[self._followed % len(KINDS)](record, self._url, session, operation, variables)
         self.python.append(subscriber)
         return subscriber
 

@@ -1,11 +1,11 @@
-"""Subscribers that come back by themselves: a Python client, and the npm client in a process of its own."""
+"""Subscribers that come back by themselves: Python clients of several kinds, and the npm client in its process."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ FATAL = frozenset({1011, 4400, 4401, 4406, 4409, 4429})
 ACK_WITHIN = 20.0
 
 
-class PythonSubscriber:
-    """One subscription on a connection of its own, resumed by its last cursor."""
+class Subscriber(ABC):
+    """One subscription in this process, by some client that comes back by itself. Cleared ``reading`` pauses it."""
 
     def __init__(
         self, record: Record, url: str, session: Session, operation: Operation, variables: dict[str, Any]
@@ -43,8 +43,19 @@ class PythonSubscriber:
     async def close(self) -> None:
         self.record.finished = True
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def _cursor(self) -> str | None:
+        return self.record.updates[-1]["cursor"] if self.record.updates else None
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Follow until cancelled."""
+
+
+class SocketSubscriber(Subscriber):
+    """On a WebSocket of its own."""
 
     async def _run(self) -> None:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
@@ -82,8 +93,7 @@ class PythonSubscriber:
     async def _take(self, ws: aiohttp.ClientWebSocketResponse, message: dict[str, Any]) -> None:
         match message["type"]:
             case "connection_ack":
-                after = self.record.updates[-1]["cursor"] if self.record.updates else None
-                payload = {"query": self._operation.text, "variables": {**self._variables, "after": after}}
+                payload = {"query": self._operation.text, "variables": {**self._variables, "after": self._cursor}}
                 await ws.send_json({"id": "1", "type": "subscribe", "payload": payload})
             case "ping":
                 await ws.send_json({"type": "pong"})
@@ -95,25 +105,52 @@ class PythonSubscriber:
                 self.record.ended = orjson.dumps(message).decode()
 
 
-class ExampleSubscriber:
-    """One subscription by the Python client in ``examples/``."""
+class StreamSubscriber(Subscriber):
+    """By an event stream, resumed by ``Last-Event-ID`` as a browser does."""
 
-    def __init__(
-        self, record: Record, url: str, session: Session, operation: Operation, variables: dict[str, Any]
-    ) -> None:
-        self.record = record
-        self.reading = asyncio.Event()
-        self.reading.set()
-        self._url = url
-        self._session = session
-        self._operation = operation
-        self._variables = variables
-        self._task = asyncio.create_task(self._run())
+    async def _run(self) -> None:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+            while self.record.ended is None:
+                try:
+                    await self._listen(http)
+                except (aiohttp.ClientError, OSError) as error:
+                    self.record.closes[type(error).__name__] += 1
+                await asyncio.sleep(random.uniform(0.05, 0.35))
 
-    async def close(self) -> None:
-        self.record.finished = True
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+    async def _listen(self, http: aiohttp.ClientSession) -> None:
+        headers = {"accept": "text/event-stream", "authorization": f"Bearer {self._session.access}"}
+        if self._cursor is not None:
+            headers["last-event-id"] = self._cursor
+        body = {"query": self._operation.text, "variables": self._variables}
+        url = "http" + self._url.removeprefix("ws")
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with http.post(url, json=body, headers=headers, timeout=timeout) as response:
+            if response.status != 200:
+                self.record.closes[f"stream {response.status}"] += 1
+                if response.status != 503:
+                    self.record.ended = f"{response.status} {await response.text()}"
+                return
+            self.record.connections += 1
+            name = ""
+            async for line in response.content:
+                await self.reading.wait()
+                field, _, value = line.decode().rstrip("\n").partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data" or (field == "data:" and name):
+                    self._take(name, value)
+        self.record.closes["stream ended"] += 1
+
+    def _take(self, name: str, data: str) -> None:
+        answer = orjson.loads(data) if data else {}
+        if name == "next" and "errors" not in answer:
+            self.record.updates.append(answer["data"][self._operation.field])
+        else:
+            self.record.ended = f"{name} {data}"
+
+
+class ExampleSubscriber(Subscriber):
+    """By the Python client in ``examples/``."""
 
     async def _token(self) -> Token:
         return Token(self._session.access)
@@ -135,7 +172,7 @@ class ExampleSubscriber:
                 self.record.ended = f"{ended.code} {ended}"
 
 
-Subscriber = PythonSubscriber | ExampleSubscriber
+KINDS = (SocketSubscriber, StreamSubscriber, ExampleSubscriber)
 
 
 class NodeSubscribers:
