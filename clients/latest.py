@@ -12,11 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, Protocol, cast
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
+from clients.redis import AWAY, connect
 from core import logs
 
 log = logs.get(__name__)
@@ -56,13 +52,7 @@ class RedisLatest:
     """:class:`LatestValues` in the hash ``key``, which is forgotten when nothing was kept for ``lifetime``."""
 
     def __init__(self, url: str, key: str, lifetime: timedelta) -> None:
-        self._redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url,
-            # The second try is for a pooled connection that Redis has closed in the meantime.
-            retry=Retry(NoBackoff(), 1),
-            socket_connect_timeout=_TIMEOUT,
-            socket_timeout=_TIMEOUT,
-        )
+        self._redis = connect(url, _TIMEOUT)
         self._key = key
         self._lifetime = int(lifetime.total_seconds())
         self._script: Any = self._redis.register_script(_KEEP)
@@ -81,7 +71,7 @@ class RedisLatest:
         return {name: value[20:] for name, value in zip(names, found or (), strict=False) if value is not None}
 
     async def close(self) -> None:
-        with suppress(RedisError, OSError):
+        with suppress(*AWAY):
             await self._redis.aclose()
 
     async def _ask(self, command: Any, *args: Any, **kwargs: Any) -> Any:
@@ -90,7 +80,7 @@ class RedisLatest:
             return None
         try:
             return await command(*args, **kwargs)
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             log.warning("latest.unavailable", error=repr(error))
             self._asked_again_at = time.monotonic() + _LEFT_ALONE
             return None

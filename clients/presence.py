@@ -13,11 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
+from clients.redis import AWAY, connect
 from core import logs
 
 log = logs.get(__name__)
@@ -42,9 +38,7 @@ class Presence:
     def __init__(self, url: str | None = None) -> None:
         self._redis: Any = None
         if url is not None:
-            self._redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-                url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT
-            )
+            self._redis = connect(url, _TIMEOUT)
         self._process = os.urandom(8).hex()
         self._own: Mapping[str, int] = {}
         self._told: Mapping[str, int] | None = None
@@ -127,6 +121,6 @@ class Presence:
         """The result of ``work``, None while Redis is away."""
         try:
             return await work
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             log.warning("presence.unavailable", error=repr(error))
             return None

@@ -10,9 +10,7 @@ import asyncio
 from datetime import timedelta
 from typing import Final, cast
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
+from clients.redis import AWAY, connect
 from core import logs
 
 log = logs.get(__name__)
@@ -29,16 +27,14 @@ class RedisTexts:
     """Never fails: without Redis the client is asked for its text."""
 
     def __init__(self, url: str) -> None:
-        self._redis: Redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url, decode_responses=True, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE
-        )
+        self._redis = connect(url, _PATIENCE, text=True)
         self._writing: set[asyncio.Task[None]] = set()
 
     async def get(self, id: str) -> str | None:
         """The text whose hash is ``id``, unless it is unknown or Redis is away."""
         try:
             return cast("str | None", await self._redis.getex(PREFIX + id, ex=KEPT))
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             log.warning("texts.unreadable", error=repr(error))
             return None
 
@@ -52,7 +48,7 @@ class RedisTexts:
     async def _write(self, id: str, text: str) -> None:
         try:
             await self._redis.set(PREFIX + id, text, ex=KEPT)
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             log.warning("texts.unwritable", error=repr(error))
 
     async def close(self) -> None:

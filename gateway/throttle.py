@@ -22,12 +22,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
 from auth.principals import Principal, PrincipalKind
+from clients.redis import AWAY, connect
 from core import logs
 from core.settings import Settings
 from gateway import metrics
@@ -195,13 +191,7 @@ class RedisBuckets:
     """:class:`Buckets` in Redis. What is given back travels with the next taking, or with :meth:`flush`."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url,
-            # The second try is for a pooled connection that Redis has closed in the meantime.
-            retry=Retry(NoBackoff(), 1),
-            socket_connect_timeout=_TIMEOUT,
-            socket_timeout=_TIMEOUT,
-        )
+        self._redis = connect(url, _TIMEOUT)
         self._script: Any = self._redis.register_script(_BUCKET)
         self._owed: dict[str, tuple[Rate, int]] = {}
         self._asked_again_at = 0.0
@@ -224,7 +214,7 @@ class RedisBuckets:
 
     async def close(self) -> None:
         await self.flush()
-        with suppress(RedisError, OSError):
+        with suppress(*AWAY):
             await self._redis.aclose()
 
     async def _run(self, key: str, rate: Rate, points: int, back: int) -> tuple[bool, float]:
@@ -246,7 +236,7 @@ class RedisBuckets:
     async def _ask(self, question: Awaitable[Any]) -> Any:
         try:
             return await question
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             log.warning("throttle.unavailable", error=repr(error))
             self._asked_again_at = time.monotonic() + _LEFT_ALONE
             return None

@@ -31,12 +31,9 @@ from typing import Any, Final, cast
 import orjson
 from broadcaster import Broadcast, BroadcastBackend, Event
 from prometheus_client import Counter, Gauge, Histogram
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
+from clients.redis import AWAY, connect
 from core import logs
 from subscriptions.feeds import Signal
 
@@ -48,7 +45,7 @@ GAP: Final = "null"
 
 _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 5.0
-_CONNECT_TIMEOUT: Final = 2.0
+_TIMEOUT: Final = 2.0
 _QUEUE: Final = 10_000
 
 CONNECTED: Final = Gauge(
@@ -85,9 +82,8 @@ class RedisBackend(BroadcastBackend):
 
     def __init__(self, url: str, *, idle: float = 5.0) -> None:
         # A retry inside redis-py would reconnect without telling that messages were lost meanwhile.
-        self._reader = _client(url, retries=0)
-        # The second try is for a pooled connection that Redis has closed in the meantime.
-        self._writer = _client(url, retries=1)
+        self._reader = connect(url, _TIMEOUT, retries=0)
+        self._writer = connect(url, _TIMEOUT)
         self._idle = idle
         self._origin = os.urandom(6).hex()
         self._channels: set[str] = set()
@@ -118,13 +114,13 @@ class RedisBackend(BroadcastBackend):
         self._wanted.set()
         if self._pubsub is not None:
             # On failure the listener sees it too, and subscribes to all channels again.
-            with suppress(RedisError, OSError):
+            with suppress(*AWAY):
                 await self._pubsub.subscribe(group)
 
     async def unsubscribe(self, group: str) -> None:
         self._channels.discard(group)
         if self._pubsub is not None:
-            with suppress(RedisError, OSError):
+            with suppress(*AWAY):
                 await cast(Any, self._pubsub).unsubscribe(group)
 
     async def publish(self, channel: str, message: Any) -> None:
@@ -159,7 +155,7 @@ class RedisBackend(BroadcastBackend):
             try:
                 await pipeline.execute()
                 failing = False
-            except (RedisError, OSError) as error:
+            except Exception as error:  # whatever it is, those who publish later must not suffer from it
                 UNSENT.inc(count)
                 if not failing:
                     log.warning("signals.publish_failed", error=repr(error))
@@ -201,23 +197,15 @@ class RedisBackend(BroadcastBackend):
                         CONNECTIONS.inc()
                     elif message["type"] == "message":
                         self._received(message["channel"].decode(), message["data"].decode(errors="replace"))
-            except (RedisError, OSError) as error:
+            except Exception as error:  # whatever it is, the next connection may be better
                 log.warning("signals.disconnected", error=repr(error), retry_in=delay)
             finally:
                 self._pubsub = None
                 CONNECTED.set(0)
-                await pubsub.aclose()
+                with suppress(*AWAY):
+                    await pubsub.aclose()
             await asyncio.sleep(delay * random.uniform(0.5, 1))
             delay = min(delay * 2, _LONGEST_DELAY)
-
-
-def _client(url: str, retries: int) -> Redis:
-    return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-        url,
-        retry=Retry(NoBackoff(), retries),
-        socket_connect_timeout=_CONNECT_TIMEOUT,
-        socket_timeout=_CONNECT_TIMEOUT,
-    )
 
 
 class BroadcastSignals:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from redis.asyncio.client import Pipeline, PubSub
 
 from core.ids import uuid7
 from subscriptions import signals as signals_module
@@ -190,6 +191,38 @@ async def test_frozen_redis_is_given_up(redis_server: RedisServer) -> None:
         await until(lambda: inbox.gaps == 2)
     finally:
         await port.close()
+
+
+async def test_errors_that_are_not_redis_end_nothing(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop raises RuntimeError on a connection that has ended unnoticed."""
+    async with process(redis_url) as (one, inbox_one), process(redis_url) as (two, inbox_two):
+        for method, owner in (("get_message", PubSub), ("execute", Pipeline)):
+            works, broken = getattr(owner, method), [True]
+
+            async def fails(
+                self: Any, *args: Any, _works: Any = works, _broken: list[bool] = broken, **named: Any
+            ) -> Any:
+                if _broken:
+                    _broken.pop()
+                    raise RuntimeError(
+                        "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
+                    )
+                return await _works(self, *args, **named)
+
+            monkeypatch.setattr(owner, method, fails)
+            await one.publish([signal()])
+            await until(lambda: not broken)  # noqa: B023
+            sent: list[Signal] = []
+
+            async def arrives(_sent: list[Signal] = sent) -> None:
+                while not inbox_two.feeds.intersection(s.feed for s in _sent):
+                    _sent.append(signal())
+                    await one.publish(_sent[-1:])
+                    await asyncio.sleep(0.01)
+
+            await asyncio.wait_for(arrives(), PATIENCE)
+        await two.publish([last := signal()])
+        await until(lambda: last.feed in inbox_one.feeds)
 
 
 @asynccontextmanager
