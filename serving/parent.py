@@ -18,7 +18,7 @@ from core import logs
 from core.clock import wall_now
 from core.settings import Settings
 from models.database import migrate
-from serving.server import base_url, bind
+from serving.server import base_url, bind, on_end_signals
 from serving.workers import Patience, Workers
 
 log = logs.get(__name__)
@@ -49,6 +49,16 @@ async def supervise(settings: Settings, reserved: socket.socket) -> int:
     """
     if settings.redis_url is None and settings.database_url is not None:
         raise RedisNeeded
+    task = asyncio.current_task()
+    assert task is not None
+    on_end_signals(task.cancel)
+    try:
+        return await _supervise(settings, reserved)
+    except asyncio.CancelledError:
+        return 0  # told to end before there were workers
+
+
+async def _supervise(settings: Settings, reserved: socket.socket) -> int:
     async with AsyncExitStack() as stack:
         port = reserved.getsockname()[1]
         url = settings.public_url or base_url(settings.host, port)

@@ -256,7 +256,7 @@ def run_async(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-def on_end_signals(call: Callable[[], None]) -> None:
+def on_end_signals(call: Callable[[], object]) -> None:
     """Have ``call`` called in the running loop at every SIGINT and SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, call)

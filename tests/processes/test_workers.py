@@ -217,3 +217,15 @@ async def test_embedded_engines_come_and_go_with_the_program(reaper: Reaper) -> 
         assert await made.ended() == 0
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive
+
+
+async def test_ended_while_it_starts_it_leaves_nothing_behind(reaper: Reaper) -> None:
+    made = Installation(reaper, temporary_folder(reaper), 2, {})
+    made.start()
+    assert made.parent is not None
+    parent = psutil.Process(made.parent.pid)
+    children = await until(parent.children)  # of the embedded database
+    made.signal(signal.SIGTERM)
+    assert await made.ended() == 0
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
