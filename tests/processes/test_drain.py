@@ -18,6 +18,7 @@ from tests.processes.installation import PATIENCE, Caller, Installation, install
 
 STATUS = """mutation ($store: ID!) { setStoreStatus(store: $store, status: CLOSED) {
     ... on Store { status } ... on UserError { code message } } }"""
+BOARD = "subscription ($store: ID!) { storeBoard(store: $store) { cursor } }"
 
 
 @pytest.fixture
@@ -77,12 +78,16 @@ async def test_a_third_signal_does_not_wait_for_anything(slow: tuple[Installatio
 
 
 async def test_what_runs_is_finished(reaper: Reaper, database_url: str) -> None:
-    """A mutation that waits for the database is answered, after sockets are closed and nobody new is let in."""
+    """A mutation that waits for the database is answered, after sockets and streams have ended and nobody new is let
+    in."""
     settings = {"database_url": database_url, "shutdown_grace": "60"}
     async with installation(reaper, temporary_folder(reaper), 1, **settings) as made:
         caller = Caller(made.url)
         known = await tokens(caller)
         ws = await caller.socket()
+        signed_in = {"authorization": f"Bearer {known['merchant']}", "accept": "text/event-stream"}
+        asked = {"query": BOARD, "variables": {"store": known["store"]}}
+        stream = await caller.http.post(f"{made.url}/graphql", json=asked, headers=signed_in)
         locker = await asyncpg.connect(database_url)
         lock = locker.transaction()
         await lock.start()
@@ -91,6 +96,9 @@ async def test_what_runs_is_finished(reaper: Reaper, database_url: str) -> None:
         await until(lambda: waits_for_lock(locker))
         made.signal(signal.SIGTERM)
         assert await closed(ws) == 1012
+        told = (await stream.content.read()).decode()
+        assert "event: next" in told
+        assert "event: complete" not in told, "who is told that it is complete does not come back"
 
         async def refuses() -> bool:
             return await caller.status("/healthz") is None

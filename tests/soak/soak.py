@@ -3,7 +3,8 @@
 Publishers change orders, and a queue, through mutations against several worker processes, on a PostgreSQL and a Redis
 of their own. Subscribers follow boards, orders, riders' tasks and the queue, half of them with the npm client
 ``graphql-ws``, half with Python clients over WebSockets and event streams and with those of ``examples/``, through a
-proxy that cuts connections at random bytes. In the end each subscriber's sequence is compared with the event log.
+proxy that cuts connections at random bytes. In the end each subscriber's sequence is compared with the event log, what
+was acknowledged is looked for in it, and the books are checked.
 """
 
 from __future__ import annotations
@@ -223,6 +224,7 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
                 task.cancel()
         await _settle(report, watchers, database)
         await _judge(report, watchers, business, database)
+        await _audit(report, database)
         _count(report, watchers, business, chaos, npm, proxy, program)
     return report
 
@@ -270,6 +272,41 @@ async def _settle(report: Report, watchers: Watchers, database: str) -> None:
             report.settled_after = time.monotonic() - began
             return
         await asyncio.sleep(0.2)
+
+
+_OPEN_BUSINESS = """
+SELECT (SELECT count(*) FROM refund WHERE state = 'PENDING')
+     + (SELECT count(*) FROM "order" o WHERE o.state IN ('REJECTED', 'CANCELLED', 'EXPIRED') AND EXISTS (
+            SELECT FROM payment p WHERE p.order_id = o.id AND p.captured_at IS NOT NULL AND p.refunded < p.amount))
+"""
+_WRONG_MONEY = {
+    "refunds above what was captured": "SELECT count(*) FROM payment WHERE refunded > amount OR refund_due > amount",
+    "ledger transactions that are not zero": """SELECT count(*) FROM (SELECT FROM ledger_entry
+        GROUP BY transaction_id, currency HAVING sum(amount) <> 0) t""",
+    "orders paid twice and kept": """SELECT count(*) FROM (SELECT FROM payment WHERE captured_at IS NOT NULL
+        AND refund_due < amount GROUP BY order_id HAVING count(*) > 1) t""",
+    "charges at the provider that nobody knows of": """SELECT count(*) FROM sandbox.charge c WHERE c.state = 'PAID'
+        AND NOT EXISTS (SELECT FROM payment p WHERE p.out_trade_no = c.out_trade_no AND p.captured_at IS NOT NULL)""",
+    "jobs given up": "SELECT count(*) FROM pgqueuer WHERE status = 'failed'",
+}
+
+
+async def _audit(report: Report, database: str) -> None:
+    """Wait until what is owed is refunded, by whichever worker runs the jobs now, and look at the books."""
+    connection = await asyncpg.connect(database)
+    try:
+        began = time.monotonic()
+        while owed := await connection.fetchval(_OPEN_BUSINESS):
+            if time.monotonic() - began > SETTLE_WITHIN:
+                break
+            await asyncio.sleep(0.5)
+        if owed:
+            report.complaints.append(f"{owed} refunds are still owed")
+        for what, sql in _WRONG_MONEY.items():
+            if count := await connection.fetchval(sql):
+                report.complaints.append(f"{count} {what}")
+    finally:
+        await connection.close()
 
 
 async def _judge(report: Report, watchers: Watchers, business: Business, database: str) -> None:
