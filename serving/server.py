@@ -69,6 +69,7 @@ class Server(uvicorn.Server):
         self._on_stopping = stopping
         self._hurry = asyncio.Event()
         self._replaced = self._drained = False
+        self._signals = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pause = settings.drain_pause.total_seconds()
 
@@ -88,12 +89,13 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn would raise the signal again after an orderly end; ending in order is what it asked for.
-        if not self.should_exit:
-            self.should_exit = True
-        elif self._drained or self._hurry.is_set() or self._loop is None:
-            self.force_exit = True
-        else:
-            self._loop.call_soon_threadsafe(self._hurry.set)
+        self.should_exit = True
+        self._signals += 1
+        if self._signals > 1:
+            if self._drained or self._hurry.is_set() or self._loop is None:
+                self.force_exit = True
+            else:
+                self._loop.call_soon_threadsafe(self._hurry.set)
 
     def _leave_to_others(self) -> None:
         self._replaced = True
