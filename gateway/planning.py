@@ -67,7 +67,8 @@ class _Plans:
         takes, function = _positional(resolver, function)
         waits = inspect.iscoroutinefunction(function)
         names = {self._converter.config.name_converter.get_graphql_name(a): a.python_name for a in declared.arguments}
-        if all(_is_leaf(definition.args[name]) for name in names):
+        wrapped = any(argument.is_maybe for argument in declared.arguments)
+        if not wrapped and all(_is_leaf(definition.args[name]) for name in names):
             return Call(function, takes, waits, names)
         return Call(function, takes, waits, prepare=self._preparing(declared))
 
