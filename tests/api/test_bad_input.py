@@ -164,7 +164,8 @@ async def test_quantities(city: City, shop: tuple[str, str, str]) -> None:
                 quantity
             )
         assert await quote_code(city, token, store, []) == "INVALID_INPUT"
-        assert await quote_code(city, token, store, [{"sku": sku, "quantity": 1}] * 1000) == "INVALID_INPUT"
+        many = [{"sku": sku, "quantity": 1}] * 1000
+        assert await quote_code(city, token, store, many) == "INPUT_LIST_LIMIT_EXCEEDED"
 
 
 async def test_places(city: City, shop: tuple[str, str, str]) -> None:
