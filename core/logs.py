@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import orjson
 import structlog
@@ -26,9 +26,8 @@ def configure(level: str = "info", *, json: bool = False) -> None:
         structlog.configure(
             processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)],
             wrapper_class=wrapper,
-            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
-            # One that is kept costs half as much; on a terminal and in tests the configuration may still change.
-            cache_logger_on_first_use=True,
+            logger_factory=lambda *_: _STDERR,
+            cache_logger_on_first_use=False,
         )
     else:
         renderer = structlog.dev.ConsoleRenderer(
@@ -37,7 +36,7 @@ def configure(level: str = "info", *, json: bool = False) -> None:
         structlog.configure(
             processors=[*shared, renderer],
             wrapper_class=wrapper,
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            logger_factory=lambda *_: _STDERR,
             cache_logger_on_first_use=False,
         )
     handler = logging.StreamHandler(sys.stderr)
@@ -50,6 +49,24 @@ def configure(level: str = "info", *, json: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
+
+
+class _Stderr:
+    """Writes lines to what standard error is at that moment."""
+
+    def msg(self, line: str | bytes) -> None:
+        if isinstance(line, bytes):
+            stream = sys.stderr.buffer
+            stream.write(line + b"\n")
+        else:
+            stream = sys.stderr
+            stream.write(line + "\n")
+        stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+_STDERR: Final = _Stderr()
 
 
 def _to_json(event: Any, **_: Any) -> bytes:

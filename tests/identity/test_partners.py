@@ -216,8 +216,8 @@ async def test_an_assertion_is_good_once_also_at_the_same_time(
     [
         {"iss": "somebody"}, {"sub": None}, {"iss": None}, {"aud": None}, {"aud": "https://elsewhere.example/oauth/token"},
         {"aud": [TOKEN_URL, "https://elsewhere.example"]}, {"aud": []}, {"aud": {"x": 1}}, {"exp": None},
-        {"exp": int(time.time()) - 1}, {"exp": int(time.time()) + 3600}, {"exp": "soon"}, {"exp": True},
-        {"nbf": int(time.time()) + 300}, {"iat": int(time.time()) + 300}, {"jti": None}, {"jti": ""},
+        {"exp": int(time.time()) - 1}, {"exp": int(time.time()) + 86_400}, {"exp": "soon"}, {"exp": True},
+        {"nbf": int(time.time()) + 86_400}, {"iat": int(time.time()) + 86_400}, {"jti": None}, {"jti": ""},
         {"jti": "x" * 129}, {"jti": 7}, {"jti": "nul\0"},
     ],
 )  # fmt: skip
