@@ -17,7 +17,7 @@ import psutil
 import redis.asyncio
 
 from models.embedded import EmbeddedPostgres
-from tests.engines import RedisServer
+from tests.engines import Reaper, RedisServer
 from tests.processes.installation import Installation
 from tests.proxy import Line, Proxy
 from tests.soak.subscribers import NodeSubscribers, Subscriber
@@ -29,6 +29,7 @@ class Chaos:
     def __init__(
         self,
         random: Random,
+        reaper: Reaper,
         journal: Path,
         program: Installation,
         postgres: EmbeddedPostgres,
@@ -40,6 +41,7 @@ class Chaos:
         longest_pause: float = 4.0,
     ) -> None:
         self._random = random
+        self._reaper = reaper
         self._journal = journal.open("ab")
         self._program = program
         self._postgres = postgres
@@ -189,6 +191,7 @@ class Chaos:
             self._postgres.start()
 
         await asyncio.to_thread(end)
+        self._reaper.tell("pid", self._postgres.pid)
 
     # connections and clients
 

@@ -179,6 +179,7 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
     async with contextlib.AsyncExitStack() as stack:
         await asyncio.to_thread(postgres.start)
         reaper.tell("folder", postgres.folder)
+        reaper.tell("pid", postgres.pid)
         stack.callback(postgres.stop)
         database = await asyncio.to_thread(postgres.create_database)
         redis_server.start()
@@ -206,7 +207,7 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
         business = Business(api, random, watchers.placed, watchers.over)
         await _open(plan, business, watchers, api)
         chaos = Chaos(
-            random, folder / "chaos.jsonl", program, postgres, redis_server, proxy, watchers.python, npm,
+            random, reaper, folder / "chaos.jsonl", program, postgres, redis_server, proxy, watchers.python, npm,
             longest_pause=plan.longest_pause,
         )  # fmt: skip
         stack.callback(chaos.close)
