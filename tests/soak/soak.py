@@ -275,12 +275,12 @@ async def _settle(report: Report, watchers: Watchers, database: str) -> None:
         await asyncio.sleep(0.2)
 
 
-_OPEN_BUSINESS = """
+OPEN_BUSINESS = """
 SELECT (SELECT count(*) FROM refund WHERE state = 'PENDING')
      + (SELECT count(*) FROM "order" o WHERE o.state IN ('REJECTED', 'CANCELLED', 'EXPIRED') AND EXISTS (
             SELECT FROM payment p WHERE p.order_id = o.id AND p.captured_at IS NOT NULL AND p.refunded < p.amount))
 """
-_WRONG_MONEY = {
+WRONG_MONEY = {
     "refunds above what was captured": "SELECT count(*) FROM payment WHERE refunded > amount OR refund_due > amount",
     "ledger transactions that are not zero": """SELECT count(*) FROM (SELECT FROM ledger_entry
         GROUP BY transaction_id, currency HAVING sum(amount) <> 0) t""",
@@ -297,13 +297,13 @@ async def _audit(report: Report, database: str) -> None:
     connection = await asyncpg.connect(database)
     try:
         began = time.monotonic()
-        while owed := await connection.fetchval(_OPEN_BUSINESS):
+        while owed := await connection.fetchval(OPEN_BUSINESS):
             if time.monotonic() - began > SETTLE_WITHIN:
                 break
             await asyncio.sleep(0.5)
         if owed:
             report.complaints.append(f"{owed} refunds are still owed")
-        for what, sql in _WRONG_MONEY.items():
+        for what, sql in WRONG_MONEY.items():
             if count := await connection.fetchval(sql):
                 report.complaints.append(f"{count} {what}")
     finally:
