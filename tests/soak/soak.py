@@ -214,15 +214,16 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
         proxy.opened = chaos.opened
         working = [asyncio.create_task(business.work(plan.pace)) for _ in range(plan.publishers)]
         working.append(asyncio.create_task(business.queue(plan.pace)))
+        breaking = asyncio.create_task(chaos.run(plan.seconds))
         try:
-            breaking = asyncio.create_task(chaos.run(plan.seconds))
             await asyncio.wait([breaking, *working], return_when=asyncio.FIRST_COMPLETED)
             business.stopping = True
             await asyncio.gather(breaking, *working)
             proxy.opened = lambda line: None
         finally:
-            for task in working:
+            for task in (breaking, *working):
                 task.cancel()
+            await asyncio.gather(breaking, *working, return_exceptions=True)
         await _settle(report, watchers, database)
         await _judge(report, watchers, business, database)
         await _audit(report, database)
