@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +16,7 @@ from core import ids
 from core.clock import wall_now
 from tests.api import documents as doc
 from tests.api.city import HOME, City, codes, key, place_input, some_id
+from tests.api.follower import PATIENCE
 
 VIEWER = "{ viewer { kind } }"
 MALFORMED = [
@@ -34,6 +36,9 @@ MALFORMED = [
 
 @asynccontextmanager
 async def nothing_written(city: City) -> AsyncIterator[None]:
+    async with asyncio.timeout(PATIENCE):
+        while await city.fetchval("SELECT count(*) FROM refund WHERE state = 'PENDING'"):
+            pass  # what the provider has still to confirm would be written now
     before = await city.rows()
     yield
     after = await city.rows()
