@@ -198,8 +198,12 @@ async def test_a_sign_in_at_the_last_moment_is_either_the_old_person_or_a_new_on
             "UPDATE person SET deletion_due_at = $2 WHERE id = $1", who.subject, runtime.clock.now()
         )
         job = carry_out(runtime, {"person": str(who.subject)})
-        _, session = await asyncio.gather(job, sign_in(runtime, number, View.CONSUMER))
+        _, session = await asyncio.gather(job, sign_in(runtime, number, View.CONSUMER), return_exceptions=True)
         deleted = await runtime.database.fetchval("SELECT deleted_at FROM person WHERE id = $1", who.subject)
+        if isinstance(session, OtpInvalid):
+            assert deleted is not None, "only with the person a code that was just sent is erased"
+            continue
+        assert not isinstance(session, BaseException), session
         assert (session.person.id == who.subject) == (deleted is None)
         assert (await principal(runtime, session)).subject == session.person.id
 
