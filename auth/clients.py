@@ -37,6 +37,13 @@ class OAuthError(Exception):
     basic: bool = False
 
 
+@dataclass(eq=False)
+class TooManyAttempts(Exception):
+    """So many wrong codes came from an address that it may try again only in ``retry_after_seconds``."""
+
+    retry_after_seconds: int
+
+
 @dataclass(frozen=True, slots=True)
 class AuthenticatedClient:
     id: UUID

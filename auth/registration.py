@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from auth.clients import TooManyAttempts
+
 MAX_BODY: Final = 8192
 MAX_CODE: Final = 64
 
@@ -30,8 +32,11 @@ class Credentials(Protocol):
     def name(self) -> str: ...
 
 
-def route(claim: Callable[[str], Awaitable[Credentials | None]]) -> Route:
-    """The route that the composition root mounts; ``claim`` exchanges a code, once."""
+def route(claim: Callable[[str, str], Awaitable[Credentials | None]]) -> Route:
+    """The route that the composition root mounts.
+
+    ``claim`` exchanges a code, once, for a caller at an address; it may raise TooManyAttempts.
+    """
 
     async def register(request: Request) -> Response:
         # Client metadata (section 2) may be sent and are not needed: the merchant has described the device.
@@ -44,7 +49,14 @@ def route(claim: Callable[[str], Awaitable[Credentials | None]]) -> Route:
         code = code.strip()
         given = None
         if scheme.lower() == "bearer" and 0 < len(code) <= MAX_CODE:
-            given = await claim(code)
+            try:
+                given = await claim(code, request.client.host if request.client else "")
+            except TooManyAttempts as error:
+                return _answer(
+                    429,
+                    {"error": "temporarily_unavailable", "error_description": "too many wrong pairing codes"},
+                    {"Retry-After": str(error.retry_after_seconds)},
+                )
         if given is None:
             words = "the pairing code is unknown, used or too old"
             return _answer(

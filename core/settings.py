@@ -167,6 +167,9 @@ class Settings(BaseSettings):
     wechat_app_secret: str | None = Field(None, description="Its AppSecret.")
     wechat_url: str = Field("https://api.weixin.qq.com", description="WeChat's server API.")
     pairing_ttl: timedelta = Field(timedelta(minutes=10), description="Life of a pairing code of a device.")
+    pairing_failures_per_address: int = Field(
+        100, ge=0, description="Wrong pairing codes in a day from one public address; 0 for no limit."
+    )
 
     # local-commerce rules
     quote_ttl: timedelta = Field(timedelta(minutes=10), description="How long a quote holds its prices.")
@@ -205,6 +208,17 @@ class Settings(BaseSettings):
         description="The track of a delivery keeps one point per interval.",
     )
     track_retention: timedelta = Field(timedelta(days=30), description="How long tracks of deliveries are kept.")
+    idempotency_retention: timedelta = Field(
+        timedelta(hours=24),
+        ge=timedelta(hours=1),
+        description="For how long at least a repeated idempotency key gets the first answer again.",
+    )
+    device_command_retention: timedelta = Field(
+        timedelta(days=30), ge=timedelta(days=1), description="How long commands to devices are kept once they ended."
+    )
+    session_retention: timedelta = Field(
+        timedelta(days=30), description="How long sign-ins are kept after their end, to recognise stolen tokens."
+    )
 
     # clock and work
     clock_speed: float = Field(1.0, gt=0, description="Domain seconds per real second; 1 outside demos.")

@@ -22,8 +22,8 @@ from pgqueuer.models import Job, Schedule
 from prometheus_client import Counter
 
 from core import logs
-from services import devices, identity, payments, queueing
-from services.delivery import dispatch, tracks
+from services import devices, identity, payments, queueing, retention
+from services.delivery import dispatch
 from services.ordering import actions as ordering
 from services.runtime import Runtime
 from subscriptions import feeds
@@ -118,8 +118,7 @@ class JobRunner:
         for name, handler in self._jobs.items():
             queue.entrypoint(name, on_failure="hold", executor_factory=self._executor)(self._entrypoint(name, handler))
         queue.schedule("feeds.forget", RETENTION_SCHEDULE)(self._forget_events)
-        queue.schedule("tracks.forget", RETENTION_SCHEDULE)(self._forget_tracks)
-        queue.schedule("identity.forget", RETENTION_SCHEDULE)(self._forget_codes)
+        queue.schedule("records.forget", RETENTION_SCHEDULE)(self._forget_records)
         queue.schedule("dispatch.sweep", SWEEP_SCHEDULE)(self._sweep)
         running = asyncio.create_task(
             queue.run(batch_size=CONCURRENCY // 2, max_concurrent_tasks=CONCURRENCY, shutdown_on_listener_failure=True)
@@ -169,8 +168,5 @@ class JobRunner:
         dropped = await feeds.forget_before(self._runtime.database, cutoff)
         log.info("feeds.forgotten", events=dropped)
 
-    async def _forget_codes(self, schedule: Schedule) -> None:
-        await identity.forget(self._runtime)
-
-    async def _forget_tracks(self, schedule: Schedule) -> None:
-        log.info("tracks.forgotten", points=await tracks.forget(self._runtime))
+    async def _forget_records(self, schedule: Schedule) -> None:
+        log.info("records.forgotten", **await retention.forget(self._runtime))

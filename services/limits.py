@@ -7,6 +7,8 @@ installations) is kept as a keyed hash only.
 from __future__ import annotations
 
 import hmac
+import ipaddress
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,10 +31,31 @@ class Limit:
     period: timedelta = DAY
 
 
+def seconds_until(end: datetime) -> int:
+    """Whole seconds of wall time until a limit that is exhausted starts over; at least one."""
+    return max(1, math.ceil((end - wall_now()).total_seconds()))
+
+
 def limit(runtime: Runtime, name: str, scope: str, subject: str, most: int) -> Limit:
     """``most`` uses of ``name`` in a day by one ``subject``, which is a ``scope``: a phone, for example."""
     digest = hmac.digest(runtime.keys.derive("limits"), f"{scope}\n{subject}".encode(), "sha256").hex()
     return Limit(scope, f"{name}:{digest}", most)
+
+
+def network(address: str) -> str | None:
+    """What one subscriber has of the internet: an IPv4 address or an IPv6 /64. None for addresses of private networks.
+
+    Those are of proxies that HUTONG_TRUSTED_PROXIES does not name: all callers would share their count.
+    """
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    if not ip.is_global:
+        return None
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 async def take(sql: Connection, limits: Sequence[Limit]) -> tuple[Limit, datetime] | None:

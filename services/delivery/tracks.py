@@ -39,10 +39,3 @@ async def tracks(
         key: [TrackPoint(Point(r["latitude"], r["longitude"]), r["recorded_at"], r["accuracy_m"]) for r in rows]
         for key, rows in found.items()
     }
-
-
-async def forget(runtime: Runtime) -> int:
-    """Drop points that are older than ``track_retention``; the number dropped."""
-    cutoff = runtime.clock.now() - runtime.settings.track_retention
-    async with runtime.database.transaction() as connection:
-        return await connection.execute("DELETE FROM track_point WHERE recorded_at < $1", cutoff)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import orjson
 
+from auth.clients import TooManyAttempts
 from auth.principals import Principal, View
 from auth.tokens import hash_secret
 from core.clock import wall_now
@@ -26,6 +27,7 @@ from services.devices import commands
 from services.devices.reading import find, require_manager, require_staff
 from services.devices.records import DeviceRecord
 from services.errors import InvalidInput, PermissionDenied
+from services.limits import give_back, limit, network, seconds_until, take
 from services.merchants.checks import text
 from services.runtime import Runtime
 from services.unit import Unit, transaction
@@ -141,8 +143,25 @@ class Credentials:
     name: str
 
 
-async def claim(runtime: Runtime, code: str) -> Credentials | None:
-    """Exchange a pairing code for new credentials; None when there is no such code, or no longer."""
+async def claim(runtime: Runtime, code: str, address: str = "") -> Credentials | None:
+    """Exchange a pairing code for new credentials; None when there is no such code, or no longer.
+
+    Raises TooManyAttempts when ``address`` had too many wrong ones today.
+    """
+    most, subject = runtime.settings.pairing_failures_per_address, network(address)
+    counted = [limit(runtime, "pairing", "ADDRESS", subject, most)] if subject and most else []
+    # Counted before, given back after: guesses made at the same moment count too.
+    async with runtime.database.transaction() as sql:
+        exhausted = await take(sql, counted)
+    if exhausted is not None:
+        raise TooManyAttempts(seconds_until(exhausted[1]))
+    given = await _exchange(runtime, code)
+    if given is not None and counted:
+        await give_back(runtime.database, counted)
+    return given
+
+
+async def _exchange(runtime: Runtime, code: str) -> Credentials | None:
     given = Credentials(f"device-{secrets.token_hex(8)}", secrets.token_urlsafe(32), "")
     async with transaction(runtime) as unit:
         device = await unit.sql.fetchrow(

@@ -8,7 +8,7 @@ from services.identity.account import (
     export,
     request_deletion_code,
 )
-from services.identity.codes import Caller, OtpSent, forget, request_otp
+from services.identity.codes import Caller, OtpSent, request_otp
 from services.identity.people import PersonRecord, checked_name, checked_phone, ensure_person, people
 from services.identity.roles import (
     grant_store_role,
@@ -37,7 +37,6 @@ __all__ = [
     "delete",
     "ensure_person",
     "export",
-    "forget",
     "grant_store_role",
     "grants_of_person",
     "open_session",

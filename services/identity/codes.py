@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
-import math
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, TypeVar
 
 from auth.principals import View
@@ -23,7 +21,7 @@ from core import logs
 from core.clock import wall_now
 from services.errors import InvalidInput, OtpInvalid, OtpLimit, OtpRateLimited
 from services.identity.people import checked_name, checked_phone, person_view
-from services.limits import Limit, give_back, limit, take
+from services.limits import Limit, give_back, limit, network, seconds_until, take
 from services.runtime import Runtime
 from services.unit import Unit, transaction
 
@@ -65,22 +63,6 @@ class Caller:
 UNKNOWN: Final = Caller()
 
 
-def network(address: str) -> str | None:
-    """What one subscriber has of the internet: an IPv4 address or an IPv6 /64. None for addresses of private networks.
-
-    Those are of proxies that HUTONG_TRUSTED_PROXIES does not name: all callers would share their count.
-    """
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return None
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip
-    if not ip.is_global:
-        return None
-    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
-
-
 def _limits(runtime: Runtime, name: str, phone: int, address: int, device: int, number: str, by: Caller) -> list[Limit]:
     """One per scope that is known and limited, always in this order."""
     wanted = [
@@ -109,8 +91,7 @@ def _code_hash(runtime: Runtime, phone: str, purpose: str, code: str) -> str:
 
 
 def _limited(scope: OtpLimit, until: datetime) -> OtpRateLimited:
-    pause = until - wall_now()
-    return OtpRateLimited(retry_after_seconds=max(1, math.ceil(pause.total_seconds())), limit=scope)
+    return OtpRateLimited(retry_after_seconds=seconds_until(until), limit=scope)
 
 
 async def _take(unit: Unit, limits: Sequence[Limit]) -> None:
@@ -217,14 +198,3 @@ async def guarded(
         raise
     await give_back(runtime.database, limits)
     return given
-
-
-KEPT: Final = timedelta(days=1)
-
-
-async def forget(runtime: Runtime) -> None:
-    """Drop counts that have started over, and codes and client assertions of yesterday."""
-    now = wall_now()
-    await runtime.database.execute("DELETE FROM rate_limit WHERE ends_at <= $1", now)
-    await runtime.database.execute("DELETE FROM one_time_code WHERE expires_at < $1", now - KEPT)
-    await runtime.database.execute("DELETE FROM used_assertion WHERE expires_at < $1", now - KEPT)

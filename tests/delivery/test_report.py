@@ -10,6 +10,7 @@ import pytest
 
 from core.geo import Crs, Point, to_gcj02
 from core.ids import uuid7
+from services import retention
 from services.delivery import dispatch, nearby, reading, riders, tasks, tracks
 from services.delivery import locations as module
 from services.delivery.fixes import FixProblem, ImplausibleFix
@@ -346,7 +347,7 @@ async def test_old_tracks_are_forgotten(work: Work) -> None:
     await work.locations.report(work.rider_id, [work.fix(-60), work.fix(0)])
     await work.locations.write()
     work.city.clock.advance(kept - timedelta(seconds=30))
-    assert await tracks.forget(work.city.runtime) == 1
+    assert (await retention.forget(work.city.runtime))["track_point"] == 1
     assert await work.track() == [work.start]
 
 

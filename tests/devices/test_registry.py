@@ -47,6 +47,28 @@ async def test_no_code_and_too_much(city: City) -> None:
         assert response.status == 413
 
 
+async def test_guessing_codes_ends_for_the_address_alone(city: City) -> None:
+    """A right code, given back, does not count; another address is not concerned."""
+    shop = await open_shop(city)
+    guesser, other = {"x-forwarded-for": "2a0e:b107:1::1"}, {"x-forwarded-for": "2a0e:b107:2::1"}
+    most = city.program.runtime.settings.pairing_failures_per_address
+
+    async def attempt(code: str, headers: dict[str, str]) -> tuple[int, str | None]:
+        sent = headers | {"authorization": f"Bearer {code}"}
+        async with city.http.post(f"{city.url}/oauth/register", headers=sent) as response:
+            return response.status, response.headers.get("retry-after")
+
+    first = await city.do(shop.owner, api.PAIR, device=shop.device)
+    assert (await attempt(first["code"], guesser))[0] == 201
+    answers = [await attempt(f"AAAAA-AAA{n:02d}", guesser) for n in range(most)]
+    assert {status for status, _ in answers} == {401}
+    second = await city.do(shop.owner, api.PAIR, device=shop.device)
+    status, pause = await attempt(second["code"], guesser)
+    assert status == 429 and pause is not None and 0 < int(pause) <= 86400
+    assert (await attempt("AAAAA-AAAAA", other))[0] == 401
+    assert (await attempt(second["code"], other))[0] == 201
+
+
 async def test_an_old_code_is_none(city: City) -> None:
     shop = await open_shop(city)
     first = await city.do(shop.owner, api.PAIR, device=shop.device)

@@ -12,10 +12,10 @@ import pytest
 
 from auth.principals import View
 from clients.unconfigured import NoSms
-from services import identity
+from services import identity, retention
 from services.errors import InvalidInput, OtpInvalid, OtpLimit, OtpRateLimited
 from services.identity import Caller
-from services.identity.codes import network
+from services.limits import network
 from services.runtime import Runtime
 from tests.identity.world import World, code_sent, phone, sign_in, wrong
 
@@ -180,13 +180,13 @@ async def test_the_table_of_limits_names_nobody(runtime: Runtime) -> None:
 async def test_what_is_over_is_forgotten(runtime: Runtime) -> None:
     number = phone()
     await identity.request_otp(runtime, number, View.CONSUMER)
-    await identity.forget(runtime)
+    await retention.forget(runtime)
     assert await runtime.database.fetchval("SELECT count(*) FROM one_time_code WHERE phone = $1", number) == 1
     await a_day_later(runtime)
     await runtime.database.execute(
         "UPDATE one_time_code SET expires_at = expires_at - interval '2 days' WHERE phone = $1", number
     )
-    await identity.forget(runtime)
+    await retention.forget(runtime)
     assert await runtime.database.fetchval("SELECT count(*) FROM rate_limit") == 0
     assert await runtime.database.fetchval("SELECT count(*) FROM one_time_code WHERE phone = $1", number) == 0
 

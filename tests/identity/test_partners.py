@@ -26,7 +26,7 @@ from auth.principals import View
 from auth.tokens import Reason, Unauthenticated
 from core.clock import wall_now
 from models.identity import CredentialKind
-from services import identity, partners, sessions
+from services import partners, retention, sessions
 from services.errors import CredentialLimitReached, InvalidInput, NotFound, PermissionDenied
 from services.partners import NewSecret
 from services.runtime import Runtime
@@ -347,8 +347,8 @@ async def test_used_assertions_are_forgotten_after_they_expired(
     key = pair()
     await partners.add_key(world.runtime, world.admin, partner.partner.id, pem(key), "Key")
     await by_assertion(endpoint, assertion(key, partner.partner.client_id))
-    await identity.forget(world.runtime)
+    await retention.forget(world.runtime)
     assert await world.runtime.database.fetchval("SELECT count(*) FROM used_assertion") >= 1
     await world.runtime.database.execute("UPDATE used_assertion SET expires_at = $1", ago(days=2))
-    await identity.forget(world.runtime)
+    await retention.forget(world.runtime)
     assert await world.runtime.database.fetchval("SELECT count(*) FROM used_assertion") == 0
