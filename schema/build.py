@@ -90,6 +90,9 @@ def assemble(
             kind.resolve_type = _type_name
         elif isinstance(kind, GraphQLObjectType):
             kind.is_type_of = None
+        elif isinstance(kind, GraphQLInputObjectType):
+            # Strawberry has a rule of its own, for schemas it executes itself; ours is validated by graphql-core's.
+            kind.is_one_of = cast(StrawberryObjectDefinition, kind.extensions[DEFINITION]).is_one_of
         _forget_null_defaults(kind)
     _check_views(schema)
     return schema

@@ -262,3 +262,30 @@ async def test_the_largest_refund_there_is(city: City, shop: tuple[str, str, str
         answer = await city.graphql(owner, doc.REFUND, {"order": order, "key": key(), "amount": 2**63 - 1})
         assert codes(answer) == [], answer
         assert answer["data"]["refundOrder"]["code"] in ("INVALID_INPUT", "REFUND_EXCEEDS_CAPTURED")
+
+
+# inputs of which one is given
+
+CONTENT = """mutation ($content: CommandContentInput!) {
+    sendDeviceCommand(device: "x", idempotencyKey: "k", content: %s) { __typename } }"""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "{printNote: null}",
+        "{openGate: null, showBoard: null}",
+        '{printNote: {lines: ["a"]}, showBoard: {board: QUEUE}}',
+    ],
+)
+async def test_exactly_one_of_the_fields_of_a_one_of_input(city: City, content: str) -> None:
+    literal = CONTENT.replace("($content: CommandContentInput!)", "") % content
+    answer = await city.graphql(city.tokens["merchant"], literal)
+    assert set(codes(answer)) == {"GRAPHQL_VALIDATION_FAILED"} and "data" not in answer
+
+
+@pytest.mark.parametrize("content", [{}, {"printNote": None}, {"openGate": None, "showBoard": {"board": "QUEUE"}}])
+async def test_exactly_one_of_the_fields_of_a_one_of_variable(city: City, content: dict[str, Any]) -> None:
+    answer = await city.graphql(city.tokens["merchant"], CONTENT % "$content", {"content": content})
+    assert set(codes(answer)) == {"BAD_USER_INPUT"} and "data" not in answer
