@@ -23,6 +23,8 @@ LINT: dict[str, tuple[str, ...]] = {
     "pyright": ("-m", "tests.node", "tests/node/node_modules/pyright/index.js"),
     "lint-imports": (str(VENV / "bin" / "lint-imports"),),
 }
+# A file's tests stay together: they share a database or a running program. Each process has engines of its own.
+PARALLEL = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile", "--durations=15")
 TEST = {
     **LINT,
     "schema drift": ("-m", "cli", "schema", "--check"),
@@ -31,9 +33,9 @@ TEST = {
     "configuration page": ("-m", "cli", "config-docs", "--check"),
     "error page": ("-m", "cli", "error-docs", "--check"),
     "feeds in docs": ("-m", "cli", "feed-docs", "--check"),
-    "pytest": ("-m", "pytest"),
+    "pytest": ("-m", "pytest", *PARALLEL),
     "pytest of the API without the compiler": (
-        *("-m", "pytest", "--compiler=off", "tests/api"),
+        *("-m", "pytest", *PARALLEL, "--compiler=off", "tests/api"),
         *("--ignore=tests/api/test_schemathesis.py", "--ignore=tests/api/test_feeds_random.py"),
     ),
 }

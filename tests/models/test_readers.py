@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from models.database import Database
+from models.database import UNAVAILABLE, Database
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_connections_that_the_server_ended_are_replaced(database: Database
         while len(fresh) < 3:
             try:
                 fresh.update(await backends(database))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            except UNAVAILABLE:
                 continue
 
     await asyncio.wait_for(answered(), 30)
