@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Any, Final, cast
 
 import orjson
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""What is being answered: noted in every line."""
+
+_loggers: Final[list[Any]] = []
+"""Those of all modules: what structlog keeps ready for each is of the configuration that it was made with."""
 
 
 def configure(level: str = "info", *, json: bool = False) -> None:
     """Send structlog and the standard library's logging through one renderer to stderr."""
+    for logger in _loggers:
+        logger.__dict__.pop("bind", None)
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
+        _add_request_id,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -27,7 +37,7 @@ def configure(level: str = "info", *, json: bool = False) -> None:
             processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)],
             wrapper_class=wrapper,
             logger_factory=lambda *_: _STDERR,
-            cache_logger_on_first_use=False,
+            cache_logger_on_first_use=True,
         )
     else:
         renderer = structlog.dev.ConsoleRenderer(
@@ -37,7 +47,7 @@ def configure(level: str = "info", *, json: bool = False) -> None:
             processors=[*shared, renderer],
             wrapper_class=wrapper,
             logger_factory=lambda *_: _STDERR,
-            cache_logger_on_first_use=False,
+            cache_logger_on_first_use=True,
         )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -77,6 +87,15 @@ def _to_text(event: Any, **_: Any) -> str:
     return _to_json(event).decode()
 
 
+def _add_request_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    id = REQUEST_ID.get()
+    if id is not None:
+        event.setdefault("request_id", id)
+    return event
+
+
 def get(name: str) -> FilteringBoundLogger:
     """The logger of one module."""
-    return cast(FilteringBoundLogger, structlog.get_logger(name))
+    logger = structlog.get_logger(name)
+    _loggers.append(logger)
+    return cast(FilteringBoundLogger, logger)

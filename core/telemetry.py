@@ -10,8 +10,8 @@ import functools
 import inspect
 import pkgutil
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from importlib import import_module
 from types import ModuleType
@@ -98,15 +98,18 @@ def shown(sql: str, longest: int = 300) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-@contextmanager
-def noting() -> Generator[Statements]:
-    """Note the statements that run inside, also in tasks that are started there."""
-    statements: Statements = []
-    token = STATEMENTS.set(statements)
-    try:
-        yield statements
-    finally:
-        STATEMENTS.reset(token)
+class Noting:
+    """Notes the statements that run inside, also in tasks that are started there."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> Statements:
+        statements: Statements = []
+        self._token = STATEMENTS.set(statements)
+        return statements
+
+    def __exit__(self, *_: object) -> None:
+        STATEMENTS.reset(self._token)
 
 
 def trace_functions(package: ModuleType) -> int:

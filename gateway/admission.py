@@ -94,7 +94,7 @@ class Admission:
         text = self._texts.get(id) if policy is not DocumentPolicy.SAFELIST else None
         if text is not None:
             self._texts.move_to_end(id)
-            return self._documents.load(contract, text)
+            return self._documents.load(contract, text, id)
         if apollo:
             raise refuse("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound", 200)
         raise _not_in_list(id)
@@ -122,7 +122,7 @@ class Admission:
         if policy is DocumentPolicy.LOG:
             metrics.UNREGISTERED.labels(contract.view).inc()
             log.info("document.unregistered", view=contract.view, document=actual)
-        document = self._documents.load(contract, text)
+        document = self._documents.load(contract, text, actual)
         if apollo:
             self._remember(actual, text)
             if self.store is not None:

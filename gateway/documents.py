@@ -108,9 +108,12 @@ class Documents:
             self._cache.move_to_end((view, id))
         return found
 
-    def load(self, contract: Contract, text: str) -> Document:
-        """The document of ``text``, parsed and validated unless it was before. Raises Refused."""
-        id = document_id(text)
+    def load(self, contract: Contract, text: str, id: str | None = None) -> Document:
+        """The document of ``text``, parsed and validated unless it was before. Raises Refused.
+
+        ``id``: of the text, where it is known.
+        """
+        id = id or document_id(text)
         document = self.get(contract.view, id)
         if document is None:
             document = self._prepare(contract, id, text)

@@ -28,8 +28,13 @@ _PLAIN: Final = [(name.encode(), value.encode()) for name, value in _HEADERS.ite
 _SECURE: Final = [*_PLAIN, (b"strict-transport-security", b"max-age=31536000; includeSubDomains")]
 
 
+def security_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """What tells browsers to be careful; HSTS (RFC 6797) where the request came by TLS."""
+    return _SECURE if scope["scheme"] == "https" else _PLAIN
+
+
 class SecurityHeaders:
-    """Adds to every response what tells browsers to be careful; HSTS (RFC 6797) where the request came by TLS."""
+    """Adds :func:`security_headers` to every response that has not its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -38,7 +43,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        added = _SECURE if scope["scheme"] == "https" else _PLAIN
+        added = security_headers(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -57,6 +62,13 @@ class Compression(GZipMiddleware):
             await super().__call__(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def compressed(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """``app``, whose answers are compressed if that is set."""
+    if not settings.compression:
+        return app
+    return Compression(app, minimum_size=SMALLEST_COMPRESSED, compresslevel=_LEVEL)
 
 
 def edge(settings: Settings) -> list[Middleware]:

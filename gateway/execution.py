@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -40,6 +39,7 @@ from gateway.manifests import name_of
 from gateway.operations import Operations, Registered
 from gateway.refusals import INTERNAL, TIMEOUT, Refused
 from gateway.throttle import Charge, Throttle
+from gateway.timing import TimedOut, within
 from models.database import Database
 from resolvers.context import Context
 
@@ -61,9 +61,12 @@ _TIMED_OUT: Final = {
 _INTERPRETED: Final = Unsupported("compiler off")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Operation:
-    """An admitted operation: valid for its contract, variables coerced."""
+    """An admitted operation: valid for its contract, variables coerced. Nobody changes it.
+
+    Not frozen, because one is made for each request, and that would take three times as long.
+    """
 
     contract: Contract
     document: Document
@@ -235,20 +238,22 @@ class Gateway:
         if operation.kind is OperationType.SUBSCRIPTION:
             raise ValueError("subscriptions are not executed but subscribed to")
         began = time.perf_counter()
-        title = f"{operation.kind.value} {operation.name}".strip()
-        attributes = {"graphql.document.id": operation.document.id, "graphql.operation.name": operation.name}
-        with (
-            telemetry.noting() as statements,
-            telemetry.span(title, **attributes),
-        ):
-            answer = await self._respond(operation, context)
-            if answer.codes:
-                telemetry.failed(", ".join(answer.codes))
+        with telemetry.Noting() as statements:
+            answer = await (self._traced if telemetry.tracing() else self._respond)(operation, context)
         seconds = time.perf_counter() - began
         if operation.registered is not None:
             _of_registered(operation.contract.view, operation.name, operation.document.id).observe(seconds)
         if seconds > self._slow:
             self._tell_slow(operation, context, seconds, statements)
+        return answer
+
+    async def _traced(self, operation: Operation, context: Context) -> Answer:
+        title = f"{operation.kind.value} {operation.name}".strip()
+        attributes = {"graphql.document.id": operation.document.id, "graphql.operation.name": operation.name}
+        with telemetry.span(title, **attributes):
+            answer = await self._respond(operation, context)
+            if answer.codes:
+                telemetry.failed(", ".join(answer.codes))
         return answer
 
     async def _respond(self, operation: Operation, context: Context) -> Answer:
@@ -377,14 +382,15 @@ class Gateway:
         self, operation: Operation, context: Context, started: float, pending: Awaitable[Outcome]
     ) -> Answer:
         try:
-            async with asyncio.timeout(self._timeout):
-                outcome = await pending
-        except TimeoutError:
+            outcome = await within(self._timeout, pending)
+        except TimedOut:
             message = _TIMED_OUT.get(context.locale) or _TIMED_OUT["en"]
             limit = {"limit": self._timeout, "value": round(time.perf_counter() - started, 3)}
             return self._nothing(operation, context, started, message, {"code": TIMEOUT, **limit})
         except Exception as error:
             return self._failed(operation, context, started, error)
+        finally:
+            context.forget()
         return self._answer(operation, context, started, outcome)
 
     def _answer(self, operation: Operation, context: Context, started: float, outcome: Outcome) -> Answer:

@@ -13,14 +13,15 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 from uuid import uuid4
 
 import orjson
-import structlog
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from auth.authenticate import Authenticator
 from auth.principals import ANONYMOUS, Principal
@@ -28,6 +29,7 @@ from auth.tokens import Unauthenticated
 from core import logs, telemetry
 from core.settings import Settings
 from gateway.admission import OperationRequest
+from gateway.edge import security_headers
 from gateway.errors import is_outage
 from gateway.execution import Answer, Gateway
 from gateway.limits import too_large
@@ -48,7 +50,16 @@ from gateway.refusals import (
     Refused,
     refuse,
 )
-from gateway.requests import MakeContext, Origins, bearer, locale_of, parse_request, request_id_of
+from gateway.requests import (
+    MAX_REMEMBERED,
+    IndexedRequest,
+    MakeContext,
+    Origins,
+    bearer,
+    locale_of,
+    parse_request,
+    request_id_of,
+)
 
 log = logs.get(__name__)
 
@@ -73,7 +84,9 @@ _ALLOWED_HEADERS: Final = ", ".join(
         *_PREFLIGHT,
     )
 )
-_VARY: Final = "Origin, Accept, Accept-Language, Accept-Encoding, Authorization"
+_VARY: Final = (b"vary", b"Origin, Accept, Accept-Language, Accept-Encoding, Authorization")
+_NOT_KEPT: Final = (b"cache-control", b"no-store")
+_CONTENT_TYPES: Final = {kind: (b"content-type", f"{kind}; charset=utf-8".encode()) for kind in (JSON, GRAPHQL)}
 _UNPROCESSABLE: Final = frozenset({BAD_REQUEST, VALIDATION_FAILED, BAD_USER_INPUT, NO_SUCH_OPERATION})
 """Codes of requests that are well-formed JSON and yet no valid request; and all that end in LIMIT_EXCEEDED."""
 
@@ -114,6 +127,12 @@ class GraphQLEndpoint:
         self._draft = settings.http_profile == "draft"
         self._public = round(settings.public_max_age.total_seconds())
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """:meth:`handle` as an application of its own, with what all responses have in common (:mod:`gateway.edge`)."""
+        response = await self.handle(IndexedRequest(scope, receive))
+        response.raw_headers += security_headers(scope)
+        await response(scope, receive, send)
+
     async def handle(self, request: Request) -> Response:
         """Answer a request of any method."""
         if not telemetry.tracing():
@@ -126,7 +145,7 @@ class GraphQLEndpoint:
     async def _handle(self, request: Request) -> Response:
         request_id = request_id_of(request.headers.get("x-request-id"))
         media_type = JSON
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        noted = logs.REQUEST_ID.set(request_id)
         try:
             self._check_origin(request)
             if request.method == "OPTIONS":
@@ -145,7 +164,7 @@ class GraphQLEndpoint:
         except Exception as error:
             response = self._refusal(request, fault(error), media_type)
         finally:
-            structlog.contextvars.unbind_contextvars("request_id")
+            logs.REQUEST_ID.reset(noted)
         return self._finish(request, response, request_id)
 
     async def _answer(self, request: Request, media_type: str, request_id: str) -> Response:
@@ -167,7 +186,8 @@ class GraphQLEndpoint:
             return stream
         if request.method == "GET" and operation.kind is not OperationType.QUERY:
             raise refuse(BAD_REQUEST, "Only queries may be sent by GET.", 405)
-        address = request.client.host if request.client else ""
+        client = request.scope.get("client")
+        address: str = client[0] if client else ""
         context = self._make_context(principal, locale_of(request.headers.get("accept-language")), request_id, address)
         answer = await self._gateway.respond(operation, context)
         partial = self._draft and media_type == GRAPHQL and answer.codes
@@ -225,11 +245,14 @@ class GraphQLEndpoint:
             raise refuse("ORIGIN_NOT_ALLOWED", "This origin may not call the API from a browser.", 403)
 
     def _finish(self, request: Request, response: Response, request_id: str) -> Response:
-        headers = response.headers
-        headers["x-request-id"] = request_id
-        headers["vary"] = _VARY
-        headers.setdefault("cache-control", "no-store")
+        raw = response.raw_headers
+        if not any(name == b"cache-control" for name, _ in raw):
+            raw.append(_NOT_KEPT)
+        raw += [(b"x-request-id", request_id.encode()), _VARY]
         origin = request.headers.get("origin")
+        if origin is None and request.method != "OPTIONS":
+            return response
+        headers = response.headers
         if origin is not None and self._origins.admits(origin, request.headers.get("host")):
             headers["access-control-allow-origin"] = origin
             headers["access-control-expose-headers"] = _EXPOSED
@@ -260,17 +283,33 @@ def fault(error: Exception) -> Refused:
     return refuse(INTERNAL, "Something went wrong on our side.", 500, errorId=error_id)
 
 
+class _Answered(Response):
+    """Starlette's, whose headers are made once."""
+
+    def __init__(self, body: bytes, status: int, content_type: tuple[bytes, bytes]) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [content_type, (b"content-length", str(len(body)).encode())]
+
+
 def encode(answer: bytes, media_type: str, status: int) -> Response:
     """The response with a GraphQL answer as its body."""
-    return Response(answer, status, {"content-type": f"{media_type}; charset=utf-8"})
+    return _Answered(answer, status, _CONTENT_TYPES[media_type])
 
 
 def negotiate(accept: list[str]) -> str:
     """The media type to answer with; the caller's favourite, the first of equals. Raises Refused with 406."""
     if not accept:
         return JSON
+    asked = accept[0] if len(accept) == 1 else ",".join(accept)
+    return (_negotiate if len(asked) <= MAX_REMEMBERED else _negotiate.__wrapped__)(asked)
+
+
+@lru_cache(maxsize=1_000)
+def _negotiate(accept: str) -> str:
     best: tuple[float, str] | None = None
-    for entry in ",".join(accept).split(","):
+    for entry in accept.split(","):
         name, *parameters = (part.strip().lower() for part in entry.split(";"))
         quality, charset = 1.0, "utf-8"
         for parameter in parameters:
@@ -307,18 +346,16 @@ async def read_post(request: Request, max_body: int) -> OperationRequest:
     Only ``application/json`` is read: a browser sends that to another origin only after asking, so that a page
     cannot make its visitors' browsers act.
     """
-    name, _, parameters = request.headers.get("content-type", "").lower().partition(";")
-    charset = parameters.partition("charset=")[2].partition(";")[0].strip(' "') or "utf-8"
-    if name.strip() != JSON or charset not in ("utf-8", "utf8"):
-        raise refuse(BAD_REQUEST, f"Send {JSON} in UTF-8.", 415)
+    content_type = request.headers.get("content-type", "")
+    if content_type != JSON:
+        name, _, parameters = content_type.lower().partition(";")
+        charset = parameters.partition("charset=")[2].partition(";")[0].strip(' "') or "utf-8"
+        if name.strip() != JSON or charset not in ("utf-8", "utf8"):
+            raise refuse(BAD_REQUEST, f"Send {JSON} in UTF-8.", 415)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_body:
         raise _too_long(max_body, int(length))
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_body:
-            raise _too_long(max_body, len(body))
+    body = await _read_body(request, max_body)
     try:
         content: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -329,6 +366,23 @@ async def read_post(request: Request, max_body: int) -> OperationRequest:
     if not isinstance(content, dict):
         raise refuse(BAD_REQUEST, "The body must be a JSON object.")
     return parse_request(cast(dict[str, Any], content))
+
+
+async def _read_body(request: Request, max_body: int) -> bytes:
+    """The whole body. Raises Refused, and ClientDisconnect."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > max_body:
+            raise _too_long(max_body, size)
+        if not message.get("more_body", False):
+            return b"".join((*parts, part)) if parts else part
+        parts.append(part)
 
 
 def read_get(request: Request) -> OperationRequest:

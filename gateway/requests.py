@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import getrandbits
 from typing import Any, Final
 from urllib.parse import urlsplit
-from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from auth.principals import Principal
 from auth.tokens import Reason, Unauthenticated
@@ -17,6 +20,11 @@ from gateway.refusals import BAD_REQUEST, refuse
 from resolvers.context import Context
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_TEXT: Final = (str, type(None))
+_OBJECT: Final = (dict, type(None))
+
+MAX_REMEMBERED: Final = 200
+"""Characters of a header whose meaning is remembered; clients of one kind all send the same."""
 
 MakeContext = Callable[[Principal, str, str, str], Context]
 """``(principal, locale, request id, client address)`` → the context of one operation."""
@@ -44,10 +52,10 @@ class Origins:
 def parse_request(content: Mapping[str, Any]) -> OperationRequest:
     """The request in a decoded JSON object, from HTTP or a socket. Raises Refused."""
     for name in ("query", "documentId", "operationName"):
-        if not isinstance(content.get(name), str | None):
+        if not isinstance(content.get(name), _TEXT):
             raise refuse(BAD_REQUEST, f"{name} must be text.")
     for name in ("variables", "extensions"):
-        if not isinstance(content.get(name), dict | None):
+        if not isinstance(content.get(name), _OBJECT):
             raise refuse(BAD_REQUEST, f"{name} must be an object.")
     return OperationRequest(
         query=content.get("query"),
@@ -75,4 +83,31 @@ def locale_of(accept_language: str | None) -> str:
 
 def request_id_of(given: str | None) -> str:
     """The caller's request id when it is harmless, else a new one."""
-    return given if given and _REQUEST_ID.fullmatch(given) else uuid4().hex
+    return given if given and _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
+
+
+class _IndexedHeaders(Headers):
+    """Starlette's goes through all headers for each that is asked for, and encodes and decodes on the way."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(raw=raw)
+        self._index: dict[str, list[str]] = {}
+        for name, value in raw:
+            self._index.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = self._index.get(key.lower())
+        return default if found is None else found[0]
+
+    def getlist(self, key: str) -> list[str]:
+        return self._index.get(key.lower(), [])
+
+
+class IndexedRequest(Request):
+    """Starlette's request, whose headers are asked for many times."""
+
+    @property
+    def headers(self) -> Headers:
+        if not hasattr(self, "_headers"):
+            self._headers = _IndexedHeaders(self.scope["headers"])
+        return self._headers

@@ -49,6 +49,13 @@ class Context:
             existing = self._loaders[load] = Loader(partial(load, self))
         return cast(Loader[K, V], existing)
 
+    def forget(self) -> None:
+        """Let go of what was read, when the operation is over.
+
+        Loaders hold the context that holds them: what they have read would stay until the garbage collector comes.
+        """
+        self._loaders.clear()
+
     async def adopt(self, principal: Principal) -> None:
         """Go on as ``principal``: the same caller, whose grants may have changed.
 

@@ -26,11 +26,11 @@ from contextlib import aclosing, suppress
 from typing import Any, Final, cast
 
 import orjson
-import structlog
 from graphql import OperationType
 from prometheus_client import Gauge
 
 from auth.principals import Principal
+from core import logs
 from gateway import metrics
 from gateway.execution import Answer, Gateway, Interrupted, Operation
 from gateway.refusals import Refused
@@ -162,7 +162,7 @@ class Subscription(ABC):
 
     async def _run(self, admit: Callable[[], Awaitable[Operation]], after: str | None) -> None:
         self._began = time.perf_counter()
-        structlog.contextvars.bind_contextvars(request_id=self.context.request_id)
+        logs.REQUEST_ID.set(self.context.request_id)
         try:
             await self._permitted()  # so that a right that was granted a moment ago counts
             operation = await admit()

@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from graphql import OperationType
@@ -33,7 +34,7 @@ from gateway.admission import OperationRequest
 from gateway.execution import Operation as Admitted
 from gateway.http import read_get, read_post
 from gateway.refusals import BAD_REQUEST, UNAUTHENTICATED, Refused, refuse
-from gateway.requests import bearer, locale_of
+from gateway.requests import MAX_REMEMBERED, bearer, locale_of
 from subscriptions.direct import EXTENSION
 from subscriptions.outbox import Outbox, TaskOutbox
 from subscriptions.protocol import Close, same_caller, to_json
@@ -238,7 +239,8 @@ async def _is_mutation(admit: Callable[[], Awaitable[Admitted]]) -> bool:
 
 
 def _stream_token(request: Request) -> str | None:
-    return request.headers.get(TOKEN_HEADER) or request.query_params.get("token")
+    token = request.headers.get(TOKEN_HEADER)
+    return token if token or not request.scope["query_string"] else request.query_params.get("token")
 
 
 def _favourite(request: Request) -> str | None:
@@ -246,10 +248,16 @@ def _favourite(request: Request) -> str | None:
     return max(accepted, key=lambda name: accepted[name]) if accepted else None
 
 
-def _accepted(request: Request) -> dict[str, float]:
+def _accepted(request: Request) -> Mapping[str, float]:
     """Media types that the caller takes and how much it likes them, in its order."""
+    accept = ",".join(request.headers.getlist("accept"))
+    return (_read_accept if len(accept) <= MAX_REMEMBERED else _read_accept.__wrapped__)(accept)
+
+
+@lru_cache(maxsize=1_000)
+def _read_accept(accept: str) -> Mapping[str, float]:
     accepted: dict[str, float] = {}
-    for entry in ",".join(request.headers.getlist("accept")).split(","):
+    for entry in accept.split(","):
         name, *parameters = (part.strip().lower() for part in entry.split(";"))
         quality = 1.0
         for parameter in parameters:

@@ -174,6 +174,7 @@ class Compiled:
                 (data,) = assemble([root], run)
             except Exception:
                 return _finish(run, run.level(variant.root, [root], nowhere))
+            run.forget()
             return Outcome(orjson.dumps(data, option=OPTIONS), [], data)
         if self.node.operation is OperationType.MUTATION:
             return _finish_one(run, variant.root, root)
@@ -189,6 +190,7 @@ async def _finish_one(run: Run, level: Level, root: Any) -> Outcome:
 
 
 def _outcome(run: Run, data: Any) -> Outcome:
+    run.forget()
     if data.__class__ is Nulled:
         run.collected.add(data.error, None)
         return Outcome(None, run.errors)

@@ -93,6 +93,10 @@ class Run:
             self._core.collected_errors = self.collected
         return self._core
 
+    def forget(self) -> None:
+        """Let go of the infos, which hold what holds them: only the garbage collector would notice."""
+        self._infos.clear()
+
     # -- what generated code asks for
 
     def info(self, index: int) -> Any:

@@ -59,6 +59,23 @@ async def test_it_serves_and_says_how_it_is(client: httpx.AsyncClient) -> None:
     assert 'hutong_operation_seconds_count{type="query",view="CONSUMER"}' in metrics
 
 
+async def test_the_short_way_to_graphql_answers_as_the_long_one(client: httpx.AsyncClient) -> None:
+    asked = {"query": "{ clock { speed } cities { id slug name } }"}
+    headers = {**MODERN, "x-request-id": "one-and-the-same", "origin": "http://127.0.0.1:8000"}
+    short = await client.post("/graphql", json=asked, headers=headers)
+    other = await client.put("/graphql", headers=headers)  # a way through all layers
+    assert short.status_code == 200 and short.headers["x-request-id"] == "one-and-the-same"
+    expected = {name: value for name, value in other.headers.items() if not name.startswith("content-")}
+    for name in ("x-content-type-options", "referrer-policy", "vary", "cache-control", "access-control-allow-origin"):
+        assert name in expected
+    assert {name: short.headers.get(name) for name in expected} == expected
+    assert short.headers["content-security-policy"] == other.headers["content-security-policy"]
+    many = " ".join(f"a{n}: clock {{ speed now }}" for n in range(20))
+    long = await client.post("/graphql", json={"query": f"{{ {many} }}"}, headers={"accept-encoding": "gzip"})
+    assert long.headers["content-encoding"] == "gzip" and len(long.json()["data"]) == 20
+    assert long.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_a_draining_program_is_not_ready_but_alive(client: httpx.AsyncClient) -> None:
     await client.app.state.program.drain()  # type: ignore[attr-defined]
     assert (await client.get("/readyz")).status_code == 503

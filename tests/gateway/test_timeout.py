@@ -1,8 +1,12 @@
-"""An operation that takes too long is stopped: its statements too, and its connections serve the next one."""
+"""An operation that takes too long is stopped: its statements too, and its connections serve the next one.
+
+And one that is over leaves nothing behind.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,11 @@ import app
 from auth.principals import ANONYMOUS
 from core.settings import Settings
 from gateway.admission import OperationRequest
+from gateway.compiler.run import Run
 from gateway.contracts import build_contracts
 from gateway.execution import Answer, Gateway
 from resolvers.context import Context
+from resolvers.loading import Loader
 from schema.build import full_schema
 from services import seed
 
@@ -74,3 +80,26 @@ async def test_its_statements_are_cancelled(
         await other.close()
         for answer in await asyncio.gather(*(ask() for _ in range(2 * settings.database_pool_size))):
             assert answer.codes == () and answer.has_data
+
+
+async def test_nothing_is_left_to_the_garbage_collector(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(database_url=database_url, data_dir=tmp_path)
+    async with app.open_runtime(settings, tails=True) as (runtime, tails):
+        assert tails is not None
+        await seed.seed(runtime)
+        gateway = Gateway(build_contracts(full_schema()), settings)
+
+        async def ask() -> None:
+            operation = gateway.admit(ANONYMOUS, OperationRequest(query=NESTED))
+            assert (await gateway.respond(operation, Context(runtime, tails, ANONYMOUS))).codes == ()
+
+        for _ in range(3):  # compiled at the second use
+            await ask()
+        gc.collect()
+        gc.disable()
+        try:
+            await ask()
+            await asyncio.sleep(0)
+            assert [type(left) for left in gc.get_objects() if isinstance(left, Context | Run | Loader)] == []
+        finally:
+            gc.enable()
