@@ -89,7 +89,7 @@ class Session(ABC):
         """What serves the connection; it ends with it."""
         self._address = address
         self._locale = locale
-        self._token: str | None = None
+        self.token: str | None = None
         self._adopting = asyncio.Lock()
         self._suspensions = 0
         self._suspended = False
@@ -155,16 +155,16 @@ class Session(ABC):
 
     async def recheck(self) -> None:
         """Look whether the session and the grants of the caller still hold, and end what they do not allow any more."""
-        token, suspensions = self._token, self._suspensions
+        token, suspensions = self.token, self._suspensions
         if token is None or self.ended:
             return
         try:
             async with self._adopting:
                 principal = await self.sessions.authenticator.principal(token)
-                if token == self._token:
+                if token == self.token:
                     await self.adopt(principal, token)
         except Unauthenticated as error:
-            if token == self._token:
+            if token == self.token:
                 self.cut_off(error.reason)
         except Exception as error:
             log.warning("socket.not_rechecked", error=repr(error))
@@ -185,7 +185,7 @@ class Session(ABC):
         except BaseException:
             self.principal = held
             raise
-        self._token = token
+        self.token = token
 
     def cut_off(self, reason: Reason) -> None:
         """Close the connection, whose token does not hold any more."""

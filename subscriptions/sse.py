@@ -302,7 +302,7 @@ class _Stream(Session):
 
     def authenticated(self, token: str | None) -> None:
         """Note the access token of the caller, by which its rights are looked at again."""
-        self._token = token
+        self.token = token
 
     async def renew(self, principal: Principal, token: str | None) -> None:
         """Go on with a newer access token of the same caller."""

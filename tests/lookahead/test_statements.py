@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from graphql import OperationDefinitionNode, parse
 
 from auth import changes
+from auth.authenticate import Authenticator
 from auth.principals import View
+from auth.tokens import Unauthenticated
 from gateway.refusals import Refused
 from tests.lookahead.conftest import Town
 from tests.lookahead.many import multiply
+from tests.statements import counted
 
 C, M, R, A = View.CONSUMER, View.MERCHANT, View.RIDER, View.ADMIN
 
@@ -114,3 +118,24 @@ async def test_no_operation_sends_more_statements_for_more_rows(town: Town) -> N
         if len(sent) > before + TIMING:
             grown.append(f"{view}: {before} statements became {len(sent)}\n{query}\n" + "\n".join(sent[:40]))
     assert not grown, "\n\n".join(grown)
+
+
+async def test_many_callers_are_looked_up_at_once(town: Town) -> None:
+    """Callers of all views, one who has left, and tokens that are none."""
+    program = town.city.program
+    changes.announce(None)
+    one_by_one = Authenticator(program.runtime.database, program.runtime.keys)
+    expected = {token: await one_by_one.principal(token) for token in town.tokens.values()}
+    gone = await town.city.consumer()
+    session = (await one_by_one.principal(gone)).session_id
+    await town.city.execute("UPDATE refresh_session SET ended_at = now() WHERE id = $1", session)
+    assert len({principal.view for principal in expected.values()}) == len(View)
+
+    together = Authenticator(program.runtime.database, program.runtime.keys)
+    with counted() as sent:
+        await together.prepare([*expected, gone, "no.token.at-all", ""])
+        assert len(sent) == 2, sent
+        assert {token: await together.principal(token) for token in expected} == expected
+        assert len(sent) == 2, "answered from memory"
+    with pytest.raises(Unauthenticated, match="REVOKED"):
+        await together.principal(gone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -274,6 +274,9 @@ class Doorman:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def prepare(self, tokens: Collection[str]) -> None:
+        """Nothing to prepare."""
 
 
 class QuietServer(uvicorn.Server):
