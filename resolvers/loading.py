@@ -76,10 +76,13 @@ class Loader(Generic[K, V]):
         """Answer, or wait for a turn that reads one of the keys and look again."""
         if future.cancelled():
             return
-        known, turn = self._known, None
+        known, pending, turn = self._known, self._pending, None
         for key in asked if many else (asked,):
             if key not in known:
-                turn = self._pending.get(key) or self._ask(key)
+                turn = pending.get(key)
+                if turn is None:
+                    turn = pending[key] = self._turn()
+                    turn.keys.append(key)
         if turn is not None:
             turn.add(future, asked, many)
         elif many:
@@ -89,14 +92,13 @@ class Loader(Generic[K, V]):
         else:
             future.set_result(value)
 
-    def _ask(self, key: K) -> _Turn[K]:
+    def _turn(self) -> _Turn[K]:
+        """The next one."""
         turn = self._next
         if turn is None:
             # Begins after everything that is ready now, all of which may still ask.
             turn = self._next = _Turn[K]()
             asyncio.get_running_loop().call_soon(lambda: asyncio.create_task(self._fetch(turn)))
-        turn.keys.append(key)
-        self._pending[key] = turn
         return turn
 
     async def _fetch(self, turn: _Turn[K]) -> None:

@@ -120,7 +120,7 @@ async def overview(runtime: Runtime, principal: Principal, city_id: UUID) -> Cit
 async def overviews(runtime: Runtime, city_ids: Sequence[UUID]) -> dict[UUID, CityOverview]:
     """The figures of each city that exists, in one SQL statement, without any check of who asks."""
     at = runtime.clock.now()
-    found = await of_each(runtime, city_ids, "uuid", _OVERVIEW, "k.key", at)
+    found = await of_each(runtime, city_ids, "uuid", _OVERVIEW, "k.place", at)
     return {city_id: await _overview(runtime, city_id, at, rows[0]) for city_id, rows in found.items() if rows}
 
 

@@ -13,8 +13,8 @@ K = TypeVar("K")
 
 def statement(kind: str, page: str, order: str) -> str:
     """What :func:`of_each` sends."""
-    return f"""SELECT page.*, k.key FROM unnest($1::{kind}[]) AS k (key) CROSS JOIN LATERAL ({page}) AS page
-        ORDER BY k.key, {order}"""
+    return f"""SELECT page.*, k.place FROM unnest($1::{kind}[]) WITH ORDINALITY AS k (key, place)
+        CROSS JOIN LATERAL ({page}) AS page ORDER BY k.place, {order}"""
 
 
 async def of_each(
@@ -23,10 +23,10 @@ async def of_each(
     """The rows of ``page`` for each of the ``keys``, which are of the SQL type ``kind``.
 
     ``page`` is a SELECT about ``k.key``, with ``args`` from ``$2`` on; ``order`` sorts by columns of ``page``.
-    The last column of each row is the key.
+    The last column of each row is the place of its key, from 1 on: short numbers are read and told apart faster.
     """
     rows = await runtime.database.fetch(statement(kind, page, order), list(keys), *args)
-    found: dict[K, list[Record]] = {key: [] for key in keys}
+    found: list[list[Record]] = [[] for _ in keys]
     for row in rows:
-        found[row[-1]].append(row)
-    return found
+        found[row[-1] - 1].append(row)
+    return dict(zip(keys, found, strict=True))

@@ -27,7 +27,6 @@ class LineRecord:
     """One line of an order; prices in minor units of ``currency``."""
 
     id: UUID
-    order_id: UUID
     sku_id: UUID
     item_name: str
     sku_name: str
@@ -49,9 +48,7 @@ class OrderEvent:
     state: OrderState
 
 
-_LINES: Final = Shape(
-    LineRecord, "l", always=("id", "order_id"), read={"options": orjson.loads}, blank={"currency": ""}
-)
+_LINES: Final = Shape(LineRecord, "l", read={"options": orjson.loads}, blank={"currency": ""})
 
 
 def _for_parties(principal: Principal, columns: Columns) -> Select[OrderRecord]:
@@ -121,14 +118,16 @@ async def lines_of(
     """The lines of each order of ``currency`` (order → its currency), in their order."""
     chosen = _LINES.choose(columns.of(LineRecord))
     rows = await runtime.database.fetch(
-        f"""SELECT {chosen.sql} FROM order_line l WHERE l.order_id = ANY($1::uuid[]) ORDER BY l.order_id, l.position""",
+        f"""SELECT {chosen.sql}, o.place FROM unnest($1::uuid[]) WITH ORDINALITY AS o (id, place)
+            JOIN order_line l ON l.order_id = o.id ORDER BY o.place, l.position""",
         list(currency),
     )
-    lines: dict[UUID, list[LineRecord]] = {order_id: [] for order_id in currency}
-    for line in map(chosen.record, rows):
-        line.currency = currency[line.order_id]
-        lines[line.order_id].append(line)
-    return lines
+    found: list[tuple[str, list[LineRecord]]] = [(of, []) for of in currency.values()]
+    for row in rows:
+        line = chosen.record(row[:-1])
+        line.currency, lines = found[row[-1] - 1]
+        lines.append(line)
+    return {order_id: lines for order_id, (_, lines) in zip(currency, found, strict=True)}
 
 
 async def order_of_line(runtime: Runtime, line_id: UUID) -> UUID | None:

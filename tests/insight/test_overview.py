@@ -218,7 +218,7 @@ async def test_the_overview_reads_orders_through_indexes(runtime: Runtime) -> No
     city_id = await open_city(runtime)
     async with runtime.database.transaction() as connection:
         await connection.execute("SET LOCAL enable_seqscan = off")
-        sent = statement("uuid", insight._OVERVIEW, "k.key")
+        sent = statement("uuid", insight._OVERVIEW, "k.place")
         plan = await connection.fetch("EXPLAIN " + sent, [city_id], NOON)
     text = "\n".join(row[0] for row in plan)
     for index in ("order_by_day", "order_open_by_city", "delivery_open", "rider_online"):
