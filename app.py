@@ -28,9 +28,12 @@ from auth import registration
 from auth.authenticate import Authenticator
 from auth.keys import SigningKeys
 from clients import sandbox_payments, sandbox_sms, sandbox_wechat
+from clients.files import FileStore
 from clients.latest import RedisLatest
+from clients.local_files import LocalFiles
 from clients.payments import NotificationInvalid, PaymentProvider
 from clients.presence import Presence
+from clients.s3_files import S3Files
 from clients.sandbox_wechat import SandboxWeChat
 from clients.sms import SandboxSms, SmsSender
 from clients.unconfigured import NoPayments, NoSms
@@ -95,6 +98,16 @@ def make_wechat(settings: Settings, keys: SigningKeys) -> WeChat:
     if settings.wechat_app_id and settings.wechat_app_secret:
         return HttpWeChat(settings.wechat_app_id, settings.wechat_app_secret, settings.wechat_url)
     return NoWeChat()
+
+
+def make_files(settings: Settings, keys: SigningKeys) -> FileStore:
+    """The store of files that ``settings`` describe."""
+    if settings.files_bucket_url is None:
+        # Without an own address, addresses of files are relative to whichever one the caller knows.
+        base, secret = settings.public_url or "", keys.derive("files")
+        return LocalFiles(settings.data_dir / "files", secret, base, settings.allowed_origins)
+    access_key, secret_key = settings.files_access_key or "", settings.files_secret_key or ""
+    return S3Files(settings.files_bucket_url, settings.files_region, access_key, secret_key, settings.files_public_url)
 
 
 @asynccontextmanager
@@ -164,7 +177,12 @@ async def open_runtime(
         registrar = Registrar(lambda: build_contracts(full_schema()))
         presence = Presence(settings.redis_url)
         stack.push_async_callback(presence.close)
-        ports = (signals, sms, provider, keys, locations, registrar, presence)
+        files = make_files(settings, keys)
+        if isinstance(files, LocalFiles):
+            await files.start()
+        elif isinstance(files, S3Files):
+            stack.push_async_callback(files.close)
+        ports = (signals, sms, provider, keys, locations, registrar, presence, files)
         wechat = make_wechat(settings, keys)
         if isinstance(wechat, HttpWeChat):
             stack.push_async_callback(wechat.close)
@@ -219,6 +237,8 @@ class Program:
             Route("/readyz", self._ready),
             Route("/metrics", self._metrics),
         ]
+        if isinstance(self.runtime.files, LocalFiles):
+            routes += self.runtime.files.routes()
         if isinstance(self.runtime.sms, SandboxSms):
             routes += sandbox_sms.routes(self.runtime.sms)
         if isinstance(self.runtime.payments, sandbox_payments.SandboxPayments):

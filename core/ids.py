@@ -46,6 +46,7 @@ type_prefixes: Final[dict[str, str]] = {
     "QueueTicket": "qtk",
     "Device": "dev",
     "DeviceCommand": "cmd",
+    "Picture": "pic",
 }
 """GraphQL type name → id prefix. Never reuse or change one: clients keep ids."""
 

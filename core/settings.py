@@ -171,6 +171,25 @@ class Settings(BaseSettings):
         100, ge=0, description="Wrong pairing codes in a day from one public address; 0 for no limit."
     )
 
+    # files
+    max_upload: int = Field(5_000_000, ge=1_000, description="Longest picture that may be uploaded, in bytes.")
+    upload_ttl: timedelta = Field(
+        timedelta(minutes=15), description="An upload has to begin this soon after it was asked for."
+    )
+    files_bucket_url: str | None = Field(
+        None,
+        description="S3-compatible bucket for files: the address before the keys of its objects, with the bucket in "
+        "the host name or in the path. Unset: the folder files in data_dir, served by this program.",
+    )
+    files_region: str = Field("us-east-1", description="Its region, as requests are signed for.")
+    files_access_key: str | None = Field(None, description="Access key of a user who may read and write the bucket.")
+    files_secret_key: str | None = Field(None, description="Its secret.")
+    files_public_url: str | None = Field(
+        None,
+        description="Address under which everybody reads what is below public/ in the bucket, a CDN's for example. "
+        "Default: files_bucket_url/public.",
+    )
+
     # local-commerce rules
     quote_ttl: timedelta = Field(timedelta(minutes=10), description="How long a quote holds its prices.")
     payment_ttl: timedelta = Field(timedelta(minutes=15), description="An unpaid order expires after this.")

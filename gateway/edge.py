@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -13,6 +14,8 @@ from core.settings import Settings
 
 SMALLEST_COMPRESSED: Final = 1_000
 """Bytes: what is shorter fits into one packet anyway."""
+FILES: Final = "/files/"
+"""Pictures, which are compressed already, and of which parts may be asked for."""
 _LEVEL: Final = 1
 """The fastest: an answer is compressed on the loop, and the first level already saves most."""
 
@@ -21,29 +24,47 @@ _HEADERS: Final = {
     "x-frame-options": "SAMEORIGIN",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
-    "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-    "connect-src 'self' ws: wss:; frame-ancestors 'self'; base-uri 'none'; form-action 'self'",
 }
-_PLAIN: Final = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-_SECURE: Final = [*_PLAIN, (b"strict-transport-security", b"max-age=31536000; includeSubDomains")]
+_POLICY: Final = (
+    "default-src 'self'; img-src 'self' data:{pictures}; style-src 'self' 'unsafe-inline'; "
+    "connect-src 'self' ws: wss:{uploads}; frame-ancestors 'self'; base-uri 'none'; form-action 'self'"
+)
+_HSTS: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 
-def security_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+def _with_policy(pictures: str = "", uploads: str = "") -> tuple[Headers, Headers]:
+    """The headers of answers, and of those by TLS."""
+    policy = _POLICY.format(pictures=pictures and f" {pictures}", uploads=uploads and f" {uploads}")
+    headers = _HEADERS | {"content-security-policy": policy}
+    plain = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return plain, [*plain, _HSTS]
+
+
+_PLAIN, _SECURE = _with_policy()
+
+
+def security_headers(scope: Scope) -> Headers:
     """What tells browsers to be careful; HSTS (RFC 6797) where the request came by TLS."""
     return _SECURE if scope["scheme"] == "https" else _PLAIN
 
 
 class SecurityHeaders:
-    """Adds :func:`security_headers` to every response that has not its own."""
+    """Adds to every response that has not its own what :func:`security_headers` says.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Pages may show pictures of the origin ``pictures`` and upload to ``uploads``, besides our own.
+    """
+
+    def __init__(self, app: ASGIApp, pictures: str = "", uploads: str = "") -> None:
         self._app = app
+        self._plain, self._secure = _with_policy(pictures, uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        added = security_headers(scope)
+        added = self._secure if scope["scheme"] == "https" else self._plain
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -55,10 +76,14 @@ class SecurityHeaders:
 
 
 class Compression(GZipMiddleware):
-    """Starlette's, out of the way of clients that take no compressed answers."""
+    """Starlette's, out of the way of clients that take no compressed answers, and of what is compressed already."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and any(n == b"accept-encoding" and b"gzip" in v for n, v in scope["headers"]):
+        if (
+            scope["type"] == "http"
+            and not scope["path"].startswith(FILES)
+            and any(n == b"accept-encoding" and b"gzip" in v for n, v in scope["headers"])
+        ):
             await super().__call__(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -76,7 +101,15 @@ def edge(settings: Settings) -> list[Middleware]:
     layers: list[Middleware] = []
     if settings.trusted_proxies:
         layers.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies))
-    layers.append(Middleware(SecurityHeaders))
+    bucket = settings.files_bucket_url
+    pictures = settings.files_public_url or bucket or settings.public_url
+    uploads = bucket or settings.public_url
+    layers.append(Middleware(SecurityHeaders, pictures=_origin(pictures), uploads=_origin(uploads)))
     if settings.compression:
         layers.append(Middleware(Compression, minimum_size=SMALLEST_COMPRESSED, compresslevel=_LEVEL))
     return layers
+
+
+def _origin(url: str | None) -> str:
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""

@@ -40,6 +40,7 @@ MODULES: Final = [
     "models.delivery",
     "models.queueing",
     "models.devices",
+    "models.files",
     "models.platform",
 ]
 

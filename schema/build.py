@@ -113,9 +113,21 @@ def _forget_null_defaults(kind: GraphQLNamedType) -> None:
 @cache
 def full_schema() -> GraphQLSchema:
     """The schema of the product, with everything that any view may see."""
-    from schema import catalog, delivery, devices, identity, insight, merchants, ordering, partners, platform, queueing
+    from schema import (
+        catalog,
+        delivery,
+        devices,
+        files,
+        identity,
+        insight,
+        merchants,
+        ordering,
+        partners,
+        platform,
+        queueing,
+    )
 
-    modules = (identity, merchants, catalog, ordering, delivery, queueing, devices, partners, insight, platform)
+    modules = (identity, merchants, catalog, ordering, delivery, queueing, devices, files, partners, insight, platform)
     return assemble(*(list(_roots_of(modules, suffix)) for suffix in ROOTS))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from resolvers import catalog as resolvers
-from resolvers import merchants
+from resolvers import files, merchants
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from schema.base import (
@@ -31,6 +31,7 @@ from schema.base import (
 from services import catalog
 
 if TYPE_CHECKING:
+    from schema.files import Picture
     from schema.merchants import Store
 
 VIEWS = frozenset({C, M, R, A, P})
@@ -74,6 +75,9 @@ class Item(Node):
     )
     category: Annotated[Category, strawberry.lazy("schema.catalog")] = shared(
         computed(resolvers.category_of, needs=("category_id",))
+    )
+    picture: Annotated[Picture, strawberry.lazy("schema.files")] | None = shared(
+        computed(files.picture_of_item, needs=("id",))
     )
     is_available: bool = strawberry.field(description="The staff's switch.")
     is_sold_out: bool = strawberry.field(description="Nothing is left of any variant.")

@@ -18,6 +18,7 @@ from models.devices import (
     DeviceStation,
     TicketKind,
 )
+from models.files import PictureFormat, PictureProblem
 from models.identity import CredentialKind, GrantRole
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderAction, OrderState
@@ -56,6 +57,8 @@ for enum in (
     EndReason,
     OtpLimit,
     CredentialKind,
+    PictureFormat,
+    PictureProblem,
 ):
     strawberry.enum(enum, description=enum.__doc__ if enum.__doc__ and "\n" not in enum.__doc__ else None)
 

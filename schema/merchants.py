@@ -9,7 +9,7 @@ import strawberry
 
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderState
-from resolvers import catalog, delivery, devices, identity, insight, ordering, partners, queueing
+from resolvers import catalog, delivery, devices, files, identity, insight, ordering, partners, queueing
 from resolvers import merchants as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from schema.catalog import Category
     from schema.delivery import NearbyRider, Rider
     from schema.devices import Device
+    from schema.files import Picture
     from schema.identity import Grant
     from schema.insight import CityOverview
     from schema.ordering import Order
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from schema.queueing import QueueBoard
 
 OrderType = Annotated["Order", strawberry.lazy("schema.ordering")]
+PictureType = Annotated["Picture", strawberry.lazy("schema.files")]
 RiderType = Annotated["Rider", strawberry.lazy("schema.delivery")]
 StoreType = Annotated["Store", strawberry.lazy("schema.merchants")]
 
@@ -157,6 +159,10 @@ class Store(Node):
     distance_metres: int | None = strawberry.field(description="From `near` of the list the store was found in.")
     menu: list[Annotated[Category, strawberry.lazy("schema.catalog")]] = computed(
         catalog.menu_of, C, M, R, A, P, needs=("id",)
+    )
+    logo: PictureType | None = shared(computed(files.logo_of_store, C, M, R, A, P, needs=("id",)))
+    photos: list[PictureType] = sized(
+        9, shared(computed(files.photos_of_store, C, M, R, A, P, needs=("id",), description="In the store's order."))
     )
     tables: list[DiningTable] = sized(20, shared(computed(resolvers.tables_of, needs=("id",))))
     queue: Annotated[QueueBoard, strawberry.lazy("schema.queueing")] = computed(

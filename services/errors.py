@@ -15,6 +15,7 @@ from core.errors import BusinessError
 from core.money import Money
 from models.delivery import DeliveryState
 from models.devices import CommandAction, CommandState, DeviceCapability, DeviceState
+from models.files import PictureProblem
 from models.identity import CredentialKind
 from models.ordering import OrderAction, OrderState
 from models.queueing import QueueAction, QueueTicketState
@@ -337,6 +338,61 @@ class PaymentFailed(BusinessError):
     messages: ClassVar[dict[str, str]] = {
         "en": "The payment provider could not take the payment: {reason}.",
         "zh-CN": "支付渠道未能受理：{reason}。",
+    }
+
+
+# files
+
+
+@dataclass(eq=False)
+class PictureTooLarge(BusinessError):
+    """Files have at most so many bytes."""
+
+    maximum: int
+    size: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The file has {size} bytes; at most {maximum} are taken.",
+        "zh-CN": "文件大小为 {size} 字节，上限为 {maximum} 字节。",
+    }
+
+
+@dataclass(eq=False)
+class TooManyUploads(BusinessError):
+    """So many pictures of the store are shown nowhere. Show them, or wait: they are removed after a day."""
+
+    maximum: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The store already has {maximum} pictures that are shown nowhere.",
+        "zh-CN": "该门店已有 {maximum} 张未使用的图片。",
+    }
+
+
+@dataclass(eq=False)
+class UploadMissing(BusinessError):
+    """Nothing was uploaded yet, or too long ago."""
+
+    messages: ClassVar[dict[str, str]] = {"en": "Nothing was uploaded.", "zh-CN": "尚未上传文件。"}
+
+
+@dataclass(eq=False)
+class PictureRejected(BusinessError):
+    """What was uploaded is not taken. Until the address expires another file of the same size can be uploaded there."""
+
+    problem: PictureProblem
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The picture cannot be used ({problem}).",
+        "zh-CN": "图片无法使用（{problem}）。",
+    }
+
+
+@dataclass(eq=False)
+class FilesUnavailable(BusinessError):
+    """The store of files does not answer. Nothing is lost: complete the upload again later."""
+
+    retry_after_seconds: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "Files cannot be stored now; try again in {retry_after_seconds} s.",
+        "zh-CN": "文件服务暂不可用，请 {retry_after_seconds} 秒后重试。",
     }
 
 

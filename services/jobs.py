@@ -22,7 +22,7 @@ from pgqueuer.models import Job, Schedule
 from prometheus_client import Counter
 
 from core import logs
-from services import devices, identity, payments, queueing, retention
+from services import devices, files, identity, payments, queueing, retention
 from services.delivery import dispatch
 from services.ordering import actions as ordering
 from services.runtime import Runtime
@@ -39,6 +39,7 @@ CONCURRENCY: Final = 10
 RECONNECT_PAUSES: Final = (0.2, 1.0, 3.0, 10.0)
 RETENTION_SCHEDULE: Final = "20 3 * * *"
 SWEEP_SCHEDULE: Final = "* * * * *"
+FILES_SCHEDULE: Final = "10 * * * *"
 
 # The gateway's registry exports it.
 RUNS: Final = Counter("hutong_jobs_total", "Runs of jobs, by outcome.", ["job", "outcome"], registry=None)
@@ -119,6 +120,7 @@ class JobRunner:
             queue.entrypoint(name, on_failure="hold", executor_factory=self._executor)(self._entrypoint(name, handler))
         queue.schedule("feeds.forget", RETENTION_SCHEDULE)(self._forget_events)
         queue.schedule("records.forget", RETENTION_SCHEDULE)(self._forget_records)
+        queue.schedule("files.sweep", FILES_SCHEDULE)(self._sweep_files)
         queue.schedule("dispatch.sweep", SWEEP_SCHEDULE)(self._sweep)
         running = asyncio.create_task(
             queue.run(batch_size=CONCURRENCY // 2, max_concurrent_tasks=CONCURRENCY, shutdown_on_listener_failure=True)
@@ -167,6 +169,9 @@ class JobRunner:
         cutoff = self._runtime.clock.now() - self._runtime.settings.feed_retention
         dropped = await feeds.forget_before(self._runtime.database, cutoff)
         log.info("feeds.forgotten", events=dropped)
+
+    async def _sweep_files(self, schedule: Schedule) -> None:
+        await files.sweep(self._runtime)
 
     async def _forget_records(self, schedule: Schedule) -> None:
         log.info("records.forgotten", **await retention.forget(self._runtime))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from auth.keys import SigningKeys
 from auth.principals import View
+from clients.files import FileStore
 from clients.payments import PaymentProvider
 from clients.sms import SmsSender
 from clients.wechat import NoWeChat, WeChat
@@ -71,4 +72,5 @@ class Runtime:
     locations: Locations
     documents: DocumentChecker
     presence: Presence
+    files: FileStore
     wechat: WeChat = field(default_factory=NoWeChat, kw_only=True)

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 from auth.keys import SigningKeys
+from clients.files import FileStore
+from clients.local_files import LocalFiles
 from clients.presence import Presence
 from clients.sms import SandboxSms
 from core.clock import Clock, ManualClock
@@ -40,7 +43,12 @@ class RecordedSignals:
 
 @asynccontextmanager
 async def make_runtime(
-    database_url: str, *, clock: Clock | None = None, payments: Any = None, **settings: Any
+    database_url: str,
+    *,
+    clock: Clock | None = None,
+    payments: Any = None,
+    files: FileStore | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Runtime]:
     """Services on a real database, with a clock that stands still at NOON unless another is given."""
     database = Database(database_url)
@@ -63,6 +71,7 @@ async def make_runtime(
             documents=Registrar(lambda: build_contracts(full_schema())),
             locations=Locations(chosen, database, clock, signals),
             presence=Presence(),
+            files=files or LocalFiles(Path("/nonexistent"), b"", ""),
         )
     finally:
         await database.close()

@@ -134,7 +134,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
 OF_NOBODY: Final = frozenset(
     {
         "category", "city", "client", "client_credential", "device", "dining_table", "item", "option", "option_group",
-        "persisted_document", "queue_class", "sku", "store", "store_tag", "used_assertion",
+        "persisted_document", "picture", "queue_class", "sku", "store", "store_tag", "used_assertion",
     }
 )  # fmt: skip
 """Tables of things, businesses and machines."""

@@ -18,6 +18,8 @@ from gateway.documents import document_id
 from resolvers.context import Context
 from tests.api import documents as doc
 from tests.api.city import City, key, running_city
+from tests.files.samples import png
+from tests.files.world import ITEMS, SET_ITEM, SET_LOGO, SET_PHOTOS, picture
 from tests.statements import counted, watched
 
 __all__ = ["watched"]
@@ -78,6 +80,11 @@ async def make_town(city: City) -> Town:
     ticket = await city.do(consumer, doc.TAKE, store=store, size=2, key=key())
     town.ids = {"city": city.id, "store": store, "sku": sku, "order": order, "delivery": delivery, "rider": rider_id}
     town.ids["ticket"] = ticket["id"]
+    logo, photo, dish = [(await picture(city, owner, store, png(size, size)))["id"] for size in (1, 2, 3)]
+    await city.do(owner, SET_LOGO, store=store, picture=logo)
+    await city.do(owner, SET_PHOTOS, store=store, pictures=[photo])
+    (category,) = (await city.do(owner, ITEMS, store=store))["menu"]
+    await city.do(owner, SET_ITEM, item=category["items"][0]["id"], picture=dish)
     return town
 
 

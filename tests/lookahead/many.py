@@ -22,6 +22,7 @@ COPIED: Final[dict[str, tuple[str, ...]]] = {
     "sku": ("item_id",),
     "option_group": ("item_id",),
     "option": ("group_id",),
+    "picture": ("store_id", "item_id"),
     "queue_class": ("store_id",),
     "queue_ticket": ("store_id", "queue_class_id"),
     "device": ("store_id", "client_id"),

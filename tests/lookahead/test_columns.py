@@ -15,6 +15,7 @@ from schema.build import full_schema
 from schema.selection import columns_of, needs_of
 from services import catalog, payments
 from services.columns import ALL, Columns, Shape
+from services.files import records as pictures
 from services.identity.people import _PEOPLE
 from services.merchants import records as stores
 from services.ordering import reading, records
@@ -35,6 +36,7 @@ SHAPES: list[Shape[Any]] = [
     catalog._SKUS,
     catalog._OPTIONS,
     catalog._CATEGORIES,
+    pictures.PICTURES,
 ]
 
 

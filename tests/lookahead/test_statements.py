@@ -24,7 +24,8 @@ ORDER = """id number state total { amount currency } note placedAt availableActi
     lines { itemName total { amount } sku { name price { amount } } }
     delivery { state fee { amount } rider { name phone } riderLocation { recordedAt } order { number } }
     events(first: 5) { nodes { type } }"""
-MENU = """menu { id name items { name store { name } category { name } isSoldOut skus { name stock price { amount } }
+MENU = """logo { url } photos { url width } menu { id name items { name picture { url height }
+    store { name } category { name } isSoldOut skus { name stock price { amount } }
     optionGroups { name options { name priceDelta { amount } } } } }"""
 
 WIDE: list[tuple[View, str]] = [
