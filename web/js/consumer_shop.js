@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { countdown, metres, money, t, time } from "./i18n.js";
+import { thumbnail } from "./pictures.js";
 import { empty } from "./shell.js";
 
 export function storesView(screen) {
@@ -28,6 +29,7 @@ function storeRow(screen, store) {
   return h("li", { key: store.id }, h("button", {
     class: `row${store.isOpen ? "" : " faded"}`, type: "button", disabled: screen.busy(`store:${store.id}`), onclick: () => screen.openStore(store.id),
   },
+    thumbnail(store.logo),
     h("span", { class: "row-main" },
       h("strong", { class: "ellipsis" }, store.name),
       h("span", { class: "sub ellipsis" }, store.tags.map((tag) => tag.name).join(" · ")),
@@ -70,6 +72,7 @@ function itemRow(screen, item) {
   const count = screen.count(item);
   const low = plain && sku?.stock !== null && sku?.stock <= 20 && !out;
   return h("li", { key: item.id, class: `item${out ? " faded" : ""}` },
+    thumbnail(item.picture),
     h("span", { class: "row-main" },
       h("strong", null, item.name),
       item.description && h("span", { class: "sub clamp" }, item.description),

@@ -50,6 +50,7 @@ export function t(key, values = {}) {
 export function explain(error) {
   if (error?.code === "NETWORK") return t("error.network");
   if (error?.code === "SOCKET" || error?.code === "HTTP") return t("error.server", { detail: error.message });
+  if (error?.code === "NO_PICTURE") return t("error.picture");
   if (error?.code === "UNAUTHENTICATED") return t("error.session");
   return error?.message || t("error.unknown");
 }

@@ -4,6 +4,7 @@ import { Component } from "./component.js";
 import { h } from "./dom.js";
 import { countdown, money, t, time } from "./i18n.js";
 import * as ops from "./operations.js";
+import { pictureButton, uploadPicture } from "./pictures.js";
 import { chip, empty } from "./shell.js";
 
 const COLUMNS = [
@@ -95,6 +96,21 @@ export class MerchantScreen extends Component {
     return this.run(item.id, async () => Object.assign(item, await this.client.act(ops.SET_ITEM_AVAILABILITY, { item: item.id, available })));
   }
 
+  setPicture(item, file) {
+    return this.run(item.id, async () => {
+      const picture = await uploadPicture(this.client, this.store.id, file);
+      Object.assign(item, await this.client.act(ops.SET_ITEM_PICTURE, { item: item.id, picture: picture.id }));
+    });
+  }
+
+  setLogo(file) {
+    const { store } = this;
+    return this.run("logo", async () => {
+      const picture = await uploadPicture(this.client, store.id, file);
+      Object.assign(store, await this.client.act(ops.SET_STORE_LOGO, { store: store.id, picture: picture.id }));
+    });
+  }
+
   view() {
     if (!this.stores) return this.busy("start") ? empty(t("loading")) : h("div", { class: "empty" }, h("button", { type: "button", onclick: () => this.start() }, t("retry")));
     if (!this.store) return empty(t("board.noStore"));
@@ -168,9 +184,12 @@ export class MerchantScreen extends Component {
 
   menuView() {
     if (!this.menu) return empty(t("loading"));
-    return h("div", { class: "page", key: "menu" }, this.menu.map((category) => h("section", { key: category.id, class: "category" },
+    const logo = h("section", { key: "logo", class: "category" }, h("h3", null, t("board.logo")),
+      h("div", { class: "item" }, pictureButton(this.store.logo, { label: t("board.logo"), busy: this.busy("logo"), take: (file) => this.setLogo(file) })));
+    return h("div", { class: "page", key: "menu" }, logo, this.menu.map((category) => h("section", { key: category.id, class: "category" },
       h("h3", null, category.name),
       h("ul", { class: "rows" }, category.items.map((item) => h("li", { key: item.id, class: `item${item.isAvailable ? "" : " faded"}` },
+        pictureButton(item.picture, { label: t("board.picture", { name: item.name }), busy: this.busy(item.id), take: (file) => this.setPicture(item, file) }),
         h("span", { class: "row-main" }, h("strong", null, item.name), h("span", { class: "sub" }, item.skus.map((s) => `${s.name} ${money(s.price)}${s.stock === null ? "" : ` · ${t("board.pieces", { n: s.stock })}`}`).join(" / "))),
         item.isSoldOut && h("span", { class: "chip s-EXPIRED" }, t("shop.soldOut")),
         h("button", {

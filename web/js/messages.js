@@ -29,6 +29,7 @@ export const MESSAGES = {
   "close": ["关闭", "Close"],
   "error.network": ["网络不通，请稍后再试", "The network is not reachable. Try again in a moment."],
   "error.server": ["服务暂时不可用（{detail}）", "The service is not available right now ({detail})"],
+  "error.picture": ["无法读取这张图片，请换一张", "This picture cannot be read. Choose another one."],
   "error.session": ["登录已失效，请重新登录", "Your sign-in has ended. Please sign in again."],
   "error.unknown": ["出了点问题，请重试", "Something went wrong. Please try again."],
 
@@ -178,6 +179,8 @@ export const MESSAGES = {
   "board.late": ["晚 {n} 分", "{n} min late"],
   "board.onSale": ["在售", "On sale"],
   "board.offSale": ["已下架", "Off sale"],
+  "board.logo": ["店标", "Logo"],
+  "board.picture": ["{name} 的图片", "Picture of {name}"],
   "board.pieces": ["{n} 件", "{n} pcs"],
   "act.ACCEPT": ["接单", "Accept"],
   "act.REJECT": ["拒单", "Reject"],

@@ -3,6 +3,7 @@
 const REFUSAL = `... on UserError { errorCode: code message }`;
 const MONEY = `{ amount currency }`;
 const POINT = `{ latitude longitude }`;
+const PICTURE = `{ url width height }`;
 
 export const CLOCK = `query Clock { clock { now speed } cities { id timezone } }`;
 export const CITIES = `query Cities { cities { id name center ${POINT} } }`;
@@ -38,7 +39,7 @@ fragment ConsumerOrder on Order {
 
 export const NEARBY_STORES = `query NearbyStores($near: GeoPointInput!, $radius: Int!, $tag: ID, $search: String, $first: Int!, $after: String) {
   stores(near: $near, radiusMetres: $radius, tag: $tag, search: $search, first: $first, after: $after) {
-    nodes { id name isOpen opensAt distanceMetres prepMinutes minimumOrder ${MONEY} deliveryFee ${MONEY} tags { id name } }
+    nodes { id name isOpen opensAt distanceMetres prepMinutes minimumOrder ${MONEY} deliveryFee ${MONEY} tags { id name } logo ${PICTURE} }
     pageInfo { hasNextPage endCursor }
   }
 }`;
@@ -47,7 +48,7 @@ export const STORE_MENU = `query StoreMenu($store: ID!) {
   store(id: $store) {
     id name address phone isOpen opensAt prepMinutes services minimumOrder ${MONEY} deliveryFee ${MONEY} location ${POINT}
     tables { id code seats }
-    menu { id name items { id name description isAvailable isSoldOut
+    menu { id name items { id name description isAvailable isSoldOut picture ${PICTURE}
       skus { id name stock price ${MONEY} }
       optionGroups { id name minSelected maxSelected options { id name priceDelta ${MONEY} } } } }
   }
@@ -95,12 +96,25 @@ fragment BoardOrder on Order {
   delivery { id state eta pickupEta rider { id name } }
   placedAt paidAt acceptedAt readyAt pickedUpAt acceptBy promisedReadyAt eta
 }`;
-export const MY_STORES = `query MyStores { myStores { id name status isOpen location ${POINT} } }`;
+export const MY_STORES = `query MyStores { myStores { id name status isOpen location ${POINT} logo ${PICTURE} } }`;
 export const STORE_BOARD = `subscription StoreBoard($store: ID!, $after: String) {
   storeBoard(store: $store, after: $after) { cursor kind type at reset { reason } orders { ...BoardOrder } }
 }${BOARD_ORDER}`;
 export const STORE_STOCK = `query StoreStock($store: ID!) {
-  store(id: $store) { id menu { id name items { id name isAvailable isSoldOut skus { id name stock price ${MONEY} } } } }
+  store(id: $store) { id menu { id name items { id name isAvailable isSoldOut picture ${PICTURE} skus { id name stock price ${MONEY} } } } }
+}`;
+export const REQUEST_PICTURE_UPLOAD = `mutation RequestPictureUpload($store: ID!, $format: PictureFormat!, $size: Int!, $key: String!) {
+  requestPictureUpload(store: $store, format: $format, size: $size, idempotencyKey: $key) { __typename
+    ... on PictureUpload { id url method headers { name value } } ${REFUSAL} }
+}`;
+export const COMPLETE_PICTURE_UPLOAD = `mutation CompletePictureUpload($upload: ID!) {
+  completePictureUpload(upload: $upload) { __typename ... on Picture { id } ${REFUSAL} }
+}`;
+export const SET_ITEM_PICTURE = `mutation SetItemPicture($item: ID!, $picture: ID) {
+  setItemPicture(item: $item, picture: $picture) { __typename ... on Item { id picture ${PICTURE} } ${REFUSAL} }
+}`;
+export const SET_STORE_LOGO = `mutation SetStoreLogo($store: ID!, $picture: ID) {
+  setStoreLogo(store: $store, picture: $picture) { __typename ... on Store { id logo ${PICTURE} } ${REFUSAL} }
 }`;
 const orderAction = (field, name, declare = "", pass = "") => `mutation ${name}($order: ID!${declare}) {
   ${field}(order: $order${pass}) { __typename ... on Order { id version } ${REFUSAL} }
@@ -258,7 +272,8 @@ export const BY_VIEW = {
   },
   MERCHANT: {
     CLOCK, MY_STORES, STORE_PLACE, STORE_BOARD, STORE_STOCK, ACCEPT_ORDER, REJECT_ORDER, START_PREPARING, MARK_READY, HAND_OVER,
-    SET_STORE_STATUS, SET_ITEM_AVAILABILITY, QUEUE_BOARD_STAFF, TAKE_QUEUE_NUMBER, CALL_NEXT, CALL_TICKET, SEAT_TICKET,
+    SET_STORE_STATUS, SET_ITEM_AVAILABILITY, REQUEST_PICTURE_UPLOAD, COMPLETE_PICTURE_UPLOAD, SET_ITEM_PICTURE, SET_STORE_LOGO,
+    QUEUE_BOARD_STAFF, TAKE_QUEUE_NUMBER, CALL_NEXT, CALL_TICKET, SEAT_TICKET,
     SKIP_TICKET, REQUEUE_TICKET, CANCEL_TICKET, SET_QUEUE_OPEN, STORE_DEVICES, DEVICE_HISTORY, REGISTER_DEVICE, PAIR_DEVICE,
     DISABLE_DEVICE, SEND_DEVICE_COMMAND, RESEND_DEVICE_COMMAND, CANCEL_DEVICE_COMMAND,
   },
