@@ -215,7 +215,9 @@ class Gateway:
     async def _charge(self, operation: Operation, context: Context) -> Charge:
         """Take the cost from the caller's bucket. Raises Refused."""
         try:
-            return await self.throttle.take(context.principal, context.client_address, operation.cost)
+            return await self.throttle.take(
+                context.principal, context.client_address, operation.cost, exact=operation.tells_cost
+            )
         except Refused as refused:
             metrics.OPERATIONS_REFUSED.labels(operation.contract.view, refused.code).inc()
             log.info(

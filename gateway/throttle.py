@@ -5,6 +5,8 @@ what it may cost before it is executed and gets back what it did not cost; it is
 of subscriptions are paid for after they were delivered, so that a bucket may be overdrawn by them, never by more than
 its size. The caller is the person in a view, or the partner or device; who is not signed in is told by the address.
 
+With Redis each process takes points in advance (:mod:`gateway.leases`), so that most operations need no call.
+
 Without Redis, and while Redis is away, buckets are those of this process: then each process gives the whole rate, and
 goes on from what it last heard of the others. Nobody gets an error because of Redis.
 """
@@ -27,6 +29,7 @@ from clients.redis import AWAY, connect
 from core import logs
 from core.settings import Settings
 from gateway import metrics
+from gateway.leases import Leases
 from gateway.limits import too_large
 from gateway.refusals import THROTTLED, Refused, refuse
 
@@ -40,6 +43,8 @@ _TIMEOUT: Final = 0.25
 """Seconds that an answer of Redis may take: every request waits for it."""
 _LEFT_ALONE: Final = 1.0
 """Seconds for which Redis is not asked again after it failed."""
+_AT_ONCE: Final = 50
+"""Calls of Redis, each on a connection of its own; others wait for their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,10 @@ class Meter:
 class Buckets(Protocol):
     """Where the levels of the buckets are."""
 
+    def spend(self, key: str, points: int) -> bool:
+        """Take points that this process has already taken in advance, if there are as many."""
+        ...
+
     async def take(self, key: str, rate: Rate, points: int) -> tuple[bool, float] | None:
         """``(whether they were there, what is there now)``; None when nobody knows."""
         ...
@@ -115,7 +124,9 @@ class Buckets(Protocol):
         """Put points back; with a negative number take them, whether they are there or not."""
         ...
 
-    async def flush(self) -> None: ...
+    async def flush(self) -> bool:
+        """Settle what was put back; whether there is more to be settled later."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -165,81 +176,125 @@ def _within(rate: Rate, available: float) -> float:
     return max(-float(rate.max_available), min(float(rate.max_available), available))
 
 
-# A bucket is a hash: what was there (a), and when, by the clock of Redis (t). What it gets back comes with it.
+# A bucket is a hash: what was there (a), and when, by the clock of Redis (t). What it gets back comes with it. At most
+# an eighth of what is left is leased, so that a bucket that is nearly empty is shared exactly.
 _BUCKET: Final = """
 local now = redis.call('TIME')
 local t = now[1] + now[2] / 1000000
 local max, rate, cost, back = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local wanted = tonumber(ARGV[5])
 local known = redis.call('HMGET', KEYS[1], 'a', 't')
 local a = max
 if known[1] then
     a = math.min(max, tonumber(known[1]) + math.max(0, t - tonumber(known[2])) * rate)
 end
 a = math.max(-max, math.min(max, a + back))
-local enough = 0
+local enough, lease = 0, 0
 if cost <= a then
     a = a - cost
     enough = 1
+    lease = math.min(wanted, math.floor(a / 8))
+    a = a - lease
 end
 redis.call('HSET', KEYS[1], 'a', string.format('%.17g', a), 't', string.format('%.17g', t))
 redis.call('EXPIRE', KEYS[1], math.ceil((max - a) / rate) + 1)
-return {enough, string.format('%.17g', a)}
+return {enough, string.format('%.17g', a), lease}
 """
 
 
 class RedisBuckets:
     """:class:`Buckets` in Redis. What is given back travels with the next taking, or with :meth:`flush`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, leases: Leases | None = None) -> None:
         self._redis = connect(url, _TIMEOUT)
         self._script: Any = self._redis.register_script(_BUCKET)
+        self._leases = Leases(time.monotonic) if leases is None else leases
+        self._leasing: set[str] = set()
+        """Buckets of which a lease is being asked for."""
         self._owed: dict[str, tuple[Rate, int]] = {}
         self._asked_again_at = 0.0
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def spend(self, key: str, points: int) -> bool:
+        return self._leases.spend(key, points)
 
     async def take(self, key: str, rate: Rate, points: int) -> tuple[bool, float] | None:
-        if time.monotonic() < self._asked_again_at:
+        if self._is_away:
+            self._leases.end(key)
             return None
         _, back = self._owed.pop(key, (rate, 0))
+        back += self._leases.end(key)
+        most = self._leases.most(rate)
         # What was on its way when Redis failed is not tried again: it may have arrived.
-        return await self._ask(self._run(key, rate, points, back))
+        if points > most or key in self._leasing:
+            return await self._ask(self._run, key, rate, points, back, 0)
+        self._leasing.add(key)
+        try:
+            return await self._ask(self._run, key, rate, points, back, most)
+        finally:
+            self._leasing.discard(key)
 
     def give(self, key: str, rate: Rate, points: int) -> None:
-        self._owed[key] = (rate, self._owed.get(key, (rate, 0))[1] + points)
+        self._owe(key, rate, self._leases.give(key, points) if points > 0 else points)
 
-    async def flush(self) -> None:
-        """Bring what is owed."""
-        owed, self._owed = self._owed, {}
-        if owed and time.monotonic() >= self._asked_again_at:
-            await self._ask(self._settle(owed))
+    async def flush(self) -> bool:
+        """Bring what is owed, and what is left of leases that are over; whether there are others."""
+        await self._bring(self._leases.end_old())
+        return len(self._leases) > 0
 
     async def close(self) -> None:
-        await self.flush()
+        await self._bring(self._leases.end_old(everything=True))
         with suppress(*AWAY):
             await self._redis.aclose()
 
-    async def _run(self, key: str, rate: Rate, points: int, back: int) -> tuple[bool, float]:
-        enough, available = await self._script(
-            keys=[f"hutong:cost:{key}"], args=[rate.max_available, rate.restore_rate, points, back]
+    async def _bring(self, left: list[tuple[str, Rate, int]]) -> None:
+        for key, rate, points in left:
+            self._owe(key, rate, points)
+        owed, self._owed = self._owed, {}
+        if owed:
+            await self._ask(self._settle, owed)
+
+    async def _run(self, key: str, rate: Rate, points: int, back: int, wanted: int) -> tuple[bool, float]:
+        enough, available, leased = await self._call(key, rate, points, back, wanted)
+        if leased:
+            self._owe(key, rate, self._leases.open(key, rate, leased))
+        return enough, available + self._leases.left(key)
+
+    async def _call(self, key: str, rate: Rate, points: int, back: int, wanted: int) -> tuple[bool, float, int]:
+        enough, available, leased = await self._script(
+            keys=[f"hutong:cost:{key}"], args=[rate.max_available, rate.restore_rate, points, back, wanted]
         )
-        return enough == 1, float(available)
+        return enough == 1, float(available), leased
+
+    def _owe(self, key: str, rate: Rate, points: int) -> None:
+        if points:
+            self._owed[key] = (rate, self._owed.get(key, (rate, 0))[1] + points)
 
     async def _settle(self, owed: dict[str, tuple[Rate, int]]) -> None:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for key, (rate, points) in owed.items():
                 await self._script(
                     keys=[f"hutong:cost:{key}"],
-                    args=[rate.max_available, rate.restore_rate, 0, points],
+                    args=[rate.max_available, rate.restore_rate, 0, points, 0],
                     client=pipeline,
                 )
             await pipeline.execute()
 
-    async def _ask(self, question: Awaitable[Any]) -> Any:
-        try:
-            return await question
-        except AWAY as error:
-            log.warning("throttle.unavailable", error=repr(error))
-            self._asked_again_at = time.monotonic() + _LEFT_ALONE
-            return None
+    @property
+    def _is_away(self) -> bool:
+        return time.monotonic() < self._asked_again_at
+
+    async def _ask(self, question: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """What the call gives, or None: Redis is away."""
+        async with self._turns:
+            if self._is_away:
+                return None
+            try:
+                return await question(*args)
+            except AWAY as error:
+                log.warning("throttle.unavailable", error=repr(error))
+                self._asked_again_at = time.monotonic() + _LEFT_ALONE
+                return None
 
 
 class Throttle:
@@ -256,13 +311,22 @@ class Throttle:
         """Keep the levels there, and in this process only while they are not to be had."""
         self._shared = buckets
 
-    async def take(self, principal: Principal, address: str, points: int) -> Charge:
-        """Take what an operation may cost. Raises Refused: it is more than there ever is, or than there is now."""
+    async def take(self, principal: Principal, address: str, points: int, *, exact: bool = False) -> Charge:
+        """Take what an operation may cost. Raises Refused: it is more than there ever is, or than there is now.
+
+        ``exact``: ask how much there is, also if that is not necessary.
+        """
         rate = self._rates[principal.kind]
         key = key_of(principal, address)
         if points > rate.max_available:
             raise too_large("COST_LIMIT_EXCEEDED", "points of cost", rate.max_available, points)
-        found = None if self._shared is None else await self._shared.take(key, rate, points)
+        if self._shared is not None and not exact and self._shared.spend(key, points):
+            # Here the level is what the shared bucket had last, together with the lease.
+            return Charge(key, rate, points, self._local.give(key, rate, -points))
+        found: tuple[bool, float] | None = None
+        if self._shared is not None:
+            found = await self._shared.take(key, rate, points)
+            self._flush_soon()
         if found is None:
             found = self._local.take(key, rate, points)
         else:
@@ -301,10 +365,11 @@ class Throttle:
     async def _flush_later(self) -> None:
         await asyncio.sleep(FLUSHED_EVERY)
         self._flushing = None
-        await self.flush()
+        if await self.flush():
+            self._flush_soon()
 
-    async def flush(self) -> None:
-        """Take what delivered events cost, and bring Redis up to date."""
+    async def flush(self) -> bool:
+        """Take what delivered events cost, and bring Redis up to date; whether there is more to be brought later."""
         metered, self._metered = self._metered, []
         for meter in metered:
             points, meter.points = meter.points, 0
@@ -312,8 +377,7 @@ class Throttle:
             self._local.give(meter.key, meter.rate, -points)
             if self._shared is not None:
                 self._shared.give(meter.key, meter.rate, -points)
-        if self._shared is not None:
-            await self._shared.flush()
+        return self._shared is not None and await self._shared.flush()
 
     async def close(self) -> None:
         """Flush a last time."""

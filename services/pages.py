@@ -26,7 +26,7 @@ async def of_each(
     The last column of each row is the place of its key, from 1 on: short numbers are read and told apart faster.
     """
     rows = await runtime.database.fetch(statement(kind, page, order), list(keys), *args)
-    found: list[list[Record]] = [[] for _ in keys]
+    found: dict[int, list[Record]] = {place: [] for place in range(1, len(keys) + 1)}
     for row in rows:
-        found[row[-1] - 1].append(row)
-    return dict(zip(keys, found, strict=True))
+        found[row[-1]].append(row)
+    return dict(zip(keys, found.values(), strict=True))
