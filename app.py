@@ -47,6 +47,7 @@ from gateway.contracts import build_contracts
 from gateway.edge import compressed, edge
 from gateway.execution import Gateway
 from gateway.http import GraphQLEndpoint
+from gateway.limits import Limits
 from gateway.manifests import BUNDLED, read_manifest
 from gateway.operations import Operations
 from gateway.registrar import Registrar
@@ -174,7 +175,7 @@ async def open_runtime(
             provider = sandbox_payments.SandboxPayments(settings, keys.derive("sandbox payments"))
             await provider.start(url, settings.public_url or f"http://{settings.host}:{settings.port}")
             stack.push_async_callback(provider.stop)
-        registrar = Registrar(lambda: build_contracts(full_schema()))
+        registrar = Registrar(lambda: build_contracts(full_schema()), Limits.of(settings))
         presence = Presence(settings.redis_url)
         stack.push_async_callback(presence.close)
         files = make_files(settings, keys)

@@ -8,6 +8,7 @@ from functools import cached_property
 from auth.principals import View
 from gateway.contracts import Contract
 from gateway.documents import Documents
+from gateway.limits import DEFAULT, Limits
 from gateway.manifests import ManifestError, ManifestOperation, parse_manifest
 from gateway.refusals import Refused
 from services.errors import ManifestRejected
@@ -17,9 +18,9 @@ from services.runtime import CheckedDocument
 class Registrar:
     """The port that services check documents by; the contracts are made when they are first asked for."""
 
-    def __init__(self, contracts: Callable[[], dict[View, Contract]]) -> None:
+    def __init__(self, contracts: Callable[[], dict[View, Contract]], limits: Limits = DEFAULT) -> None:
         self._make = contracts
-        self._documents = Documents(introspection=False)
+        self._documents = Documents(introspection=False, limits=limits)
 
     @cached_property
     def contracts(self) -> dict[View, Contract]:

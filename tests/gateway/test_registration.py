@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
+import app
 from auth.principals import ANONYMOUS, Principal, PrincipalKind, View
 from core.clock import wall_now
 from core.settings import DocumentPolicy, Settings
@@ -85,6 +86,27 @@ def test_what_is_no_manifest_is_refused_with_a_reason(manifest: str, reason: str
         parse_manifest(manifest)
     with pytest.raises(ManifestRejected):
         Registrar(lambda: CONTRACTS).check(View.PARTNER, manifest)
+
+
+async def test_what_is_registered_is_within_the_limits_that_are_set(database_url: str, tmp_path: Path) -> None:
+    """What the gateway would not execute is not registered, and what it would is."""
+    aliases = "query Cities { " + " ".join(f"a{n}: cities {{ id }}" for n in range(3)) + " }"
+    body = orjson.dumps({"cities": aliases}).decode()
+
+    async def checked(**limits: int) -> int:
+        settings = Settings(database_url=database_url, data_dir=tmp_path, **limits)  # type: ignore[arg-type]
+        async with app.open_runtime(settings) as (runtime, _):
+            return len(runtime.documents.check(View.PARTNER, body))
+
+    assert await checked(max_aliases=3) == 1
+    with pytest.raises(ManifestRejected) as caught:
+        await checked(max_aliases=2)
+    assert caught.value.document == "Cities" and "at most 2 aliases" in caught.value.reason
+    more = "query Cities { " + " ".join(f"a{n}: cities {{ id }}" for n in range(25)) + " }"
+    body = orjson.dumps({"cities": more}).decode()
+    with pytest.raises(ManifestRejected):
+        await checked()
+    assert await checked(max_root_fields=25) == 1
 
 
 # who may call what
