@@ -5,7 +5,7 @@ PYTHON := $(shell for p in .venv/bin/python python3.13 python3.12 python3.11 pyt
 endif
 DO = $(if $(PYTHON),,$(error Python 3.11 or newer is needed on PATH))@"$(PYTHON)" tools/bootstrap.py
 
-.PHONY: run serve test lint lock bench soak schema fuzz clean
+.PHONY: run serve test lint lock bench soak graphiql schema fuzz clean
 
 run: ; $(DO) run $(ARGS)
 serve: ; $(DO) serve $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
@@ -14,6 +14,7 @@ lint: ; $(DO) lint
 lock: ; $(DO) lock $(if $(UPGRADE),--upgrade)
 bench: ; $(DO) in dev -m bench $(ARGS)
 soak: ; $(DO) in dev -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+graphiql: ; $(DO) in dev -m tests.node install tools/graphiql
 schema: ; $(DO) in run -m cli schema
 fuzz: ; $(DO) in dev -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 clean: ; $(DO) clean

@@ -46,6 +46,7 @@ from gateway import metrics
 from gateway.contracts import build_contracts
 from gateway.edge import compressed, edge
 from gateway.execution import Gateway
+from gateway.graphiql import GraphiQL
 from gateway.http import GraphQLEndpoint
 from gateway.limits import Limits
 from gateway.manifests import BUNDLED, read_manifest
@@ -238,6 +239,8 @@ class Program:
             Route("/readyz", self._ready),
             Route("/metrics", self._metrics),
         ]
+        if settings.graphiql:
+            routes += GraphiQL().routes()
         if isinstance(self.runtime.files, LocalFiles):
             routes += self.runtime.files.routes()
         if isinstance(self.runtime.sms, SandboxSms):

@@ -69,6 +69,7 @@ def development(**chosen: Any) -> Settings:
     convenient: dict[str, Any] = {
         "sandbox": True,
         "introspection": True,
+        "graphiql": True,
         "mask_errors": False,
         "log_json": False,
         "log_level": "warning",
@@ -280,6 +281,8 @@ def show_welcome(base_url: str, tokens: dict[str, str], settings: Settings) -> N
     table = Table.grid(padding=(0, 2))
     table.add_row("Terminals", f"[link={base_url}]{base_url}/[/]")
     table.add_row("GraphQL", f"{base_url}/graphql   (also WebSocket, graphql-transport-ws)")
+    if settings.graphiql:
+        table.add_row("GraphiQL", f"[link={base_url}/graphiql]{base_url}/graphiql[/]")
     table.add_row("Clock", f"{settings.clock_speed:g} domain seconds per second")
     console.print()
     console.rule("[bold]Hutong[/]")

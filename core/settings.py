@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     )
     compression: bool = Field(True, description="Compress answers of 1 kB and more for clients that accept gzip.")
     introspection: bool = Field(False, description="Answer introspection queries.")
+    graphiql: bool = Field(
+        False, description="Serve GraphiQL at /graphiql, a page per view, for development. Never in production."
+    )
     mask_errors: bool = Field(True, description="Replace the text of internal errors by an error id.")
     compiler: bool = Field(
         True, description="Execute operations as compiled Python. Off: graphql-core interprets every one of them."

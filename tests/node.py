@@ -1,6 +1,7 @@
 """Finds Node.js, on PATH or from its wheel, and installs the JavaScript programs that the tests use.
 
-``python -m tests.node install`` installs; any other arguments are run with Node.js.
+``python -m tests.node install [FOLDER]`` installs what the lock in the folder says, by default these programs. Any
+other arguments are run with Node.js.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "node"
-MODULES = FOLDER / "node_modules"
-STAMP = MODULES / ".installed"
 OLDEST = 20
 
 
@@ -75,20 +74,21 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])}
 
 
-def install() -> None:
-    """Install ``tests/node/node_modules`` unless they are what the lock says."""
-    wanted = hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted:
+def install(folder: Path = FOLDER) -> None:
+    """Install the ``node_modules`` of the folder unless they are what its lock says."""
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "node_modules" / ".installed"
+    if stamp.exists() and stamp.read_text() == wanted:
         return
-    subprocess.run(npm_ci_command(), cwd=FOLDER, env=environment(), check=True)
-    STAMP.write_text(wanted)
+    subprocess.run(npm_ci_command(), cwd=folder, env=environment(), check=True)
+    stamp.write_text(wanted)
 
 
 def main(arguments: list[str]) -> int:
     """Command line."""
     try:
-        if arguments == ["install"]:
-            install()
+        if arguments[:1] == ["install"]:
+            install(*map(Path, arguments[1:]))
             return 0
         return subprocess.run([*node_command(), *arguments], env=environment(), check=False).returncode
     except NodeMissing as error:
