@@ -37,6 +37,7 @@ from clients.s3_files import S3Files
 from clients.sandbox_wechat import SandboxWeChat
 from clients.sms import SandboxSms, SmsSender
 from clients.unconfigured import NoPayments, NoSms
+from clients.webhooks import HttpWebhooks
 from clients.wechat import HttpWeChat, NoWeChat, WeChat
 from core import logs, telemetry
 from core.clock import Clock, ScaledClock, SystemClock, wall_now
@@ -188,7 +189,9 @@ async def open_runtime(
         wechat = make_wechat(settings, keys)
         if isinstance(wechat, HttpWeChat):
             stack.push_async_callback(wechat.close)
-        yield Runtime(settings, database, clock, uuid7, *ports, wechat=wechat), following
+        webhooks = HttpWebhooks(settings.webhook_timeout.total_seconds(), allow_loopback=settings.sandbox)
+        stack.push_async_callback(webhooks.close)
+        yield Runtime(settings, database, clock, uuid7, *ports, wechat=wechat, webhooks=webhooks), following
 
 
 @dataclass

@@ -24,6 +24,8 @@ type_prefixes: Final[dict[str, str]] = {
     "Partner": "par",
     "PartnerCredential": "pcr",
     "PersistedDocument": "doc",
+    "WebhookEndpoint": "whe",
+    "WebhookDelivery": "whd",
     "Grant": "gra",
     "Session": "ses",
     "City": "cit",

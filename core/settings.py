@@ -255,6 +255,15 @@ class Settings(BaseSettings):
         timedelta(seconds=2), description="How often watched feeds are compared with the log, for lost signals."
     )
     feed_retention: timedelta = Field(timedelta(days=3), description="How long the event log is kept.")
+    webhook_timeout: timedelta = Field(
+        timedelta(seconds=15), gt=timedelta(0), description="Time that a partner's server has to answer a webhook."
+    )
+    webhook_interval: timedelta = Field(
+        timedelta(seconds=1), gt=timedelta(0), description="How often the event log is looked at for new webhooks."
+    )
+    webhook_retention: timedelta = Field(
+        timedelta(days=30), description="How long webhooks that were sent are kept, for a look and to replay them."
+    )
     document_policy: Annotated[dict[str, DocumentPolicy], NoDecode] = Field(
         default_factory=dict[str, DocumentPolicy],
         description="Which documents the callers of a view may send, as VIEW=policy, comma-separated: off (all), log "

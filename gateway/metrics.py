@@ -19,7 +19,7 @@ from prometheus_client import (
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from services import jobs
+from services import jobs, webhooks
 from subscriptions import signals, tail
 
 REGISTRY: Final = CollectorRegistry()
@@ -85,7 +85,7 @@ EVENT_POINTS: Final = Counter(
 OPERATIONS_REFUSED: Final = Counter(
     "hutong_operations_refused_total", "Operations not executed, by code.", ["view", "code"], registry=REGISTRY
 )
-for metric in (jobs.RUNS, *signals.METRICS, *tail.METRICS):
+for metric in (jobs.RUNS, *webhooks.METRICS, *signals.METRICS, *tail.METRICS):
     REGISTRY.register(metric)
 
 

@@ -42,6 +42,7 @@ MODULES: Final = [
     "models.devices",
     "models.files",
     "models.platform",
+    "models.webhooks",
 ]
 
 Record = asyncpg.Record

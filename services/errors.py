@@ -19,6 +19,7 @@ from models.files import PictureProblem
 from models.identity import CredentialKind
 from models.ordering import OrderAction, OrderState
 from models.queueing import QueueAction, QueueTicketState
+from models.webhooks import WebhookDisabledReason
 
 OrderRef: TypeAlias = Annotated[UUID, "Order"]
 DeliveryRef: TypeAlias = Annotated[UUID, "Delivery"]
@@ -28,6 +29,7 @@ SkuRef: TypeAlias = Annotated[UUID, "Sku"]
 TicketRef: TypeAlias = Annotated[UUID, "QueueTicket"]
 DeviceRef: TypeAlias = Annotated[UUID, "Device"]
 CommandRef: TypeAlias = Annotated[UUID, "DeviceCommand"]
+EndpointRef: TypeAlias = Annotated[UUID, "WebhookEndpoint"]
 
 
 @dataclass(eq=False)
@@ -219,6 +221,29 @@ class WeChatTicketInvalid(BusinessError):
     messages: ClassVar[dict[str, str]] = {
         "en": "Please sign in with WeChat again.",
         "zh-CN": "请重新使用微信登录。",
+    }
+
+
+@dataclass(eq=False)
+class WebhookEndpointLimitReached(BusinessError):
+    """The partner has as many enabled endpoints as it may have: disable one first."""
+
+    maximum: int
+    messages: ClassVar[dict[str, str]] = {
+        "en": "There are already {maximum} enabled webhook endpoints.",
+        "zh-CN": "已有 {maximum} 个启用的 Webhook 端点。",
+    }
+
+
+@dataclass(eq=False)
+class WebhookEndpointDisabled(BusinessError):
+    """Nothing is sent to the endpoint until it is enabled again."""
+
+    endpoint: EndpointRef
+    reason: WebhookDisabledReason
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The webhook endpoint is disabled ({reason}).",
+        "zh-CN": "该 Webhook 端点已停用（{reason}）。",
     }
 
 

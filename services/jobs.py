@@ -8,8 +8,10 @@ does must be repeatable. A failed one is retried with growing pauses and, when i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, cast
 
@@ -22,7 +24,7 @@ from pgqueuer.models import Job, Schedule
 from prometheus_client import Counter
 
 from core import logs
-from services import devices, files, identity, payments, queueing, retention
+from services import devices, files, identity, payments, queueing, retention, webhooks
 from services.delivery import dispatch
 from services.ordering import actions as ordering
 from services.runtime import Runtime
@@ -36,6 +38,10 @@ ATTEMPTS: Final = 12
 FIRST_PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(minutes=5)
 CONCURRENCY: Final = 10
+WEBHOOK_CONCURRENCY: Final = 64
+"""Partners' servers that are sent to at a time: these jobs wait for others and do little themselves."""
+WEBHOOK_SWEEP: Final = 15.0
+"""Seconds between two looks for webhooks that are overdue."""
 RECONNECT_PAUSES: Final = (0.2, 1.0, 3.0, 10.0)
 RETENTION_SCHEDULE: Final = "20 3 * * *"
 SWEEP_SCHEDULE: Final = "* * * * *"
@@ -52,7 +58,7 @@ class ConnectionLost(Exception):
 def all_jobs() -> dict[str, Handler]:
     """The handlers of all contexts by job name. Raises ValueError when two have the same name."""
     merged: dict[str, Handler] = {}
-    for module in (ordering, payments, dispatch, queueing, devices, identity):
+    for module in (ordering, payments, dispatch, queueing, devices, identity, webhooks):
         own: Mapping[str, Handler] = module.JOBS
         if twice := merged.keys() & own.keys():
             raise ValueError(f"{module.__name__} handles again: {', '.join(sorted(twice))}")
@@ -60,18 +66,33 @@ def all_jobs() -> dict[str, Handler]:
     return merged
 
 
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Jobs that do not get into the way of others: ``concurrency`` at a time, over a connection of their own."""
+
+    jobs: Mapping[str, Handler]
+    concurrency: int
+    connected: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while jobs are being taken."""
+
+
 class JobRunner:
-    """Runs jobs until stopped; reconnects when the database goes away."""
+    """Runs jobs until stopped; reconnects when the database goes away.
+
+    Webhooks have a lane of their own, so that slow servers of partners do not delay an order's deadlines.
+    """
 
     def __init__(
         self, runtime: Runtime, jobs: Mapping[str, Handler] | None = None, *, first_pause: timedelta = FIRST_PAUSE
     ) -> None:
         self._runtime = runtime
-        self._jobs = all_jobs() if jobs is None else jobs
+        own = {name: job for name, job in all_jobs().items() if name not in webhooks.JOBS} if jobs is None else jobs
+        self._main = Lane(own, CONCURRENCY)
+        self._webhooks = Lane(webhooks.JOBS, WEBHOOK_CONCURRENCY) if jobs is None else None
         self._first_pause = first_pause
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.connected = asyncio.Event()
+        self.connected = self._main.connected
         """Set while jobs are being taken."""
 
     def start(self) -> None:
@@ -86,20 +107,27 @@ class JobRunner:
 
     async def run(self) -> None:
         """Take and run jobs until :meth:`stop`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep(self._main))
+            if self._webhooks is not None:
+                group.create_task(self._keep(self._webhooks))
+                group.create_task(self._relay_webhooks())
+
+    async def _keep(self, lane: Lane) -> None:
         failures = 0
         while not self._stopping.is_set():
             try:
-                await self._serve()
+                await self._serve(lane)
                 return
             except Exception as error:
-                failures = 0 if self.connected.is_set() else failures + 1
-                self.connected.clear()
+                failures = 0 if lane.connected.is_set() else failures + 1
+                lane.connected.clear()
                 pause = RECONNECT_PAUSES[min(failures, len(RECONNECT_PAUSES) - 1)]
                 log.warning("jobs.interrupted", error=f"{type(error).__name__}: {error}", again_in=pause)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause)
 
-    async def _serve(self) -> None:
+    async def _serve(self, lane: Lane) -> None:
         connection = await cast(Any, asyncpg).connect(
             self._runtime.database.url, timeout=10, server_settings={"application_name": "hutong jobs"}
         )
@@ -110,23 +138,28 @@ class JobRunner:
 
         connection.add_termination_listener(ended)
         try:
-            await self._take_jobs(connection, lost)
+            await self._take_jobs(lane, connection, lost)
         finally:
             connection.terminate()
 
-    async def _take_jobs(self, connection: Any, lost: asyncio.Event) -> None:
+    async def _take_jobs(self, lane: Lane, connection: Any, lost: asyncio.Event) -> None:
         queue = PgQueuer(AsyncpgDriver(connection))
-        for name, handler in self._jobs.items():
+        for name, handler in lane.jobs.items():
             queue.entrypoint(name, on_failure="hold", executor_factory=self._executor)(self._entrypoint(name, handler))
-        queue.schedule("feeds.forget", RETENTION_SCHEDULE)(self._forget_events)
-        queue.schedule("records.forget", RETENTION_SCHEDULE)(self._forget_records)
-        queue.schedule("files.sweep", FILES_SCHEDULE)(self._sweep_files)
-        queue.schedule("dispatch.sweep", SWEEP_SCHEDULE)(self._sweep)
+        if lane is self._main:
+            queue.schedule("feeds.forget", RETENTION_SCHEDULE)(self._forget_events)
+            queue.schedule("records.forget", RETENTION_SCHEDULE)(self._forget_records)
+            queue.schedule("files.sweep", FILES_SCHEDULE)(self._sweep_files)
+            queue.schedule("dispatch.sweep", SWEEP_SCHEDULE)(self._sweep)
         running = asyncio.create_task(
-            queue.run(batch_size=CONCURRENCY // 2, max_concurrent_tasks=CONCURRENCY, shutdown_on_listener_failure=True)
+            queue.run(
+                batch_size=lane.concurrency // 2,
+                max_concurrent_tasks=lane.concurrency,
+                shutdown_on_listener_failure=True,
+            )
         )
         signals = [asyncio.create_task(lost.wait()), asyncio.create_task(self._stopping.wait())]
-        self.connected.set()
+        lane.connected.set()
         try:
             await asyncio.wait([running, *signals], return_when=asyncio.FIRST_COMPLETED)
             if running.done():
@@ -142,7 +175,7 @@ class JobRunner:
                 task.cancel()
             await asyncio.gather(running, *signals, return_exceptions=True)
             if self._stopping.is_set():
-                self.connected.clear()
+                lane.connected.clear()
 
     def _executor(self, parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:
         return DatabaseRetryEntrypointExecutor(
@@ -160,6 +193,20 @@ class JobRunner:
             RUNS.labels(name, "done").inc()
 
         return run
+
+    async def _relay_webhooks(self) -> None:
+        """Look at the event log again and again. Positions are in the database: what fails is done the next time."""
+        interval, swept = self._runtime.settings.webhook_interval.total_seconds(), 0.0
+        while not self._stopping.is_set():
+            try:
+                await webhooks.relay(self._runtime)
+                if time.monotonic() - swept >= WEBHOOK_SWEEP:
+                    await webhooks.sweep(self._runtime)
+                    swept = time.monotonic()
+            except Exception as error:
+                log.warning("webhooks.not_relayed", error=f"{type(error).__name__}: {error}")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), interval)
 
     async def _sweep(self, schedule: Schedule) -> None:
         await dispatch.sweep(self._runtime)

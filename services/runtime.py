@@ -11,6 +11,7 @@ from auth.principals import View
 from clients.files import FileStore
 from clients.payments import PaymentProvider
 from clients.sms import SmsSender
+from clients.webhooks import WebhookSender
 from clients.wechat import NoWeChat, WeChat
 from core.clock import Clock
 from core.ids import IdGenerator
@@ -73,4 +74,5 @@ class Runtime:
     documents: DocumentChecker
     presence: Presence
     files: FileStore
+    webhooks: WebhookSender
     wechat: WeChat = field(default_factory=NoWeChat, kw_only=True)

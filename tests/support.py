@@ -14,6 +14,7 @@ from clients.files import FileStore
 from clients.local_files import LocalFiles
 from clients.presence import Presence
 from clients.sms import SandboxSms
+from clients.webhooks import HttpWebhooks
 from core.clock import Clock, ManualClock
 from core.ids import uuid7
 from core.settings import Settings
@@ -58,6 +59,7 @@ async def make_runtime(
         clock or ManualClock(NOON),
         RecordedSignals(),
     )
+    webhooks = HttpWebhooks(chosen.webhook_timeout.total_seconds(), allow_loopback=True)
     try:
         yield Runtime(
             settings=chosen,
@@ -72,6 +74,8 @@ async def make_runtime(
             locations=Locations(chosen, database, clock, signals),
             presence=Presence(),
             files=files or LocalFiles(Path("/nonexistent"), b"", ""),
+            webhooks=webhooks,
         )
     finally:
+        await webhooks.close()
         await database.close()
