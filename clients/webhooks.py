@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -26,6 +26,7 @@ EXCERPT_TIME: Final = 2.0
 """Seconds that the body of an answer is waited for, once its status is known."""
 CONNECTIONS: Final = 200
 
+_ASSIGNMENTS: Final = IPv4Network("192.0.0.0/24")  # RFC 6890; Python takes parts of it for public
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052; an IPv4 address in the last four bytes
 _COMPATIBLE: Final = IPv6Network("::/96")  # RFC 4291, section 2.5.5.1; likewise
 
@@ -62,8 +63,11 @@ def _is_public(ip: IPv4Address | IPv6Address) -> bool:
             inner = IPv4Address(int(ip) & 0xFFFF_FFFF)
         if inner is not None:
             return _is_public(inner)
-    local = isinstance(ip, IPv6Address) and ip.is_site_local
-    return ip.is_global and not (local or ip.is_multicast or ip.is_reserved)
+        if ip.is_site_local:
+            return False
+    elif ip in _ASSIGNMENTS:
+        return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 def is_loopback(address: str) -> bool:

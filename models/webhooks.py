@@ -58,11 +58,12 @@ class WebhookFault(StrEnum):
 
 
 class PartnerStore(Model):
-    """A store whose orders a partner is told of, until it is revoked."""
+    """A store whose orders a partner is told of: events after ``from_offset`` of its feed, until it is revoked."""
 
     id = fields.UUIDField(primary_key=True, default=uuid7)
     client: fields.ForeignKeyRelation[Client] = fields.ForeignKeyField("models.Client", related_name="stores")
     store: fields.ForeignKeyRelation[Store] = fields.ForeignKeyField("models.Store", related_name="partners")
+    from_offset = fields.BigIntField()
     created_at = fields.DatetimeField()
     revoked_at = fields.DatetimeField(null=True)
 

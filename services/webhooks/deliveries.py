@@ -187,7 +187,8 @@ async def _take_from_log(unit: Unit, endpoint: Endpoint, starting: datetime) -> 
             """SELECT p.store_id, e.feed, e."offset", e.type, e.at, coalesce(e.payload, o.payload) AS payload
                FROM webhook_position p
                JOIN partner_store s ON s.client_id = $2 AND s.store_id = p.store_id AND s.revoked_at IS NULL
-               JOIN feed_event e ON e.feed = p.feed AND e."offset" <= p."offset" AND e.at >= greatest($3, s.created_at)
+               JOIN feed_event e ON e.feed = p.feed AND e.at >= $3
+                 AND e."offset" > s.from_offset AND e."offset" <= p."offset"
                LEFT JOIN feed_event o ON o.feed = e.ref_feed AND o."offset" = e.ref_offset
                WHERE p.endpoint_id = $1 AND ($4::text[] IS NULL OR e.type = ANY($4))
                  AND coalesce(e.payload, o.payload) IS NOT NULL

@@ -267,7 +267,7 @@ async def rotate_secret(
         await unit.sql.execute(
             """UPDATE webhook_secret s SET ends_at = least(s.ends_at, CASE WHEN s.id = (
                    SELECT id FROM webhook_secret WHERE endpoint_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1
-               ) THEN $2 ELSE $3 END) WHERE s.endpoint_id = $1""",
+               ) THEN $2::timestamptz ELSE $3::timestamptz END) WHERE s.endpoint_id = $1""",
             endpoint_id,
             ends_at,
             now,
@@ -346,12 +346,14 @@ async def share_store(runtime: Runtime, principal: Principal | None, partner_id:
         if not in_city:
             raise NotFound(resource="Store")
         added = await unit.sql.execute(
-            """INSERT INTO partner_store (id, client_id, store_id, created_at) VALUES ($1, $2, $3, $4)
+            """INSERT INTO partner_store (id, client_id, store_id, created_at, from_offset)
+               SELECT $1, $2, $3, $4, coalesce((SELECT top FROM feed_head WHERE feed = $5), 0)
                ON CONFLICT (client_id, store_id) WHERE revoked_at IS NULL DO NOTHING""",
             runtime.new_id(),
             partner_id,
             store_id,
             unit.now,
+            STORE_ORDERS.of(store_id),
         )
         if added:
             await _place(unit, partner_id)
@@ -387,7 +389,7 @@ async def _place(unit: Unit, partner_id: UUID) -> None:
     """Let the partner's endpoints begin at the present end of the feeds in which they have no position yet."""
     await unit.sql.execute(
         """INSERT INTO webhook_position (endpoint_id, store_id, feed, "offset")
-           SELECT e.id, s.store_id, f.feed, coalesce(h.top, 0)
+           SELECT e.id, s.store_id, f.feed, coalesce(h.top, s.from_offset)
            FROM webhook_endpoint e
            JOIN partner_store s ON s.client_id = e.client_id AND s.revoked_at IS NULL
            CROSS JOIN LATERAL (SELECT $2 || ':' || s.store_id AS feed) f
