@@ -44,6 +44,7 @@ from tools.console import complaints, console, load_settings
 from tools.error_docs import error_docs
 from tools.feed_docs import feed_docs
 from tools.keys import keys_cli
+from tools.webhooks import webhook_cli
 
 CONFIGURATION: Final = Path("docs/configuration.md")
 DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
@@ -57,6 +58,7 @@ cli.add_typer(operations_cli, name="operations")
 cli.add_typer(keys_cli, name="keys")
 cli.add_typer(admin_cli, name="admin")
 cli.add_typer(partner_cli, name="partner")
+cli.add_typer(webhook_cli, name="webhook")
 cli.command()(replay)
 cli.command()(error_docs)
 cli.command()(feed_docs)

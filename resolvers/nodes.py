@@ -7,7 +7,19 @@ from types import ModuleType
 from typing import Final, TypeAlias, cast
 from uuid import UUID
 
-from resolvers import catalog, delivery, devices, files, identity, insight, merchants, ordering, partners, queueing
+from resolvers import (
+    catalog,
+    delivery,
+    devices,
+    files,
+    identity,
+    insight,
+    merchants,
+    ordering,
+    partners,
+    queueing,
+    webhooks,
+)
 from resolvers.context import Context
 
 Load: TypeAlias = Callable[[Context, UUID], Awaitable[object | None]]
@@ -24,4 +36,6 @@ def _merged(*modules: ModuleType) -> dict[str, Load]:
     return nodes
 
 
-NODES: Final = _merged(identity, merchants, catalog, ordering, delivery, queueing, devices, files, partners, insight)
+NODES: Final = _merged(
+    identity, merchants, catalog, ordering, delivery, queueing, devices, files, partners, webhooks, insight
+)

@@ -38,6 +38,12 @@ async def _load_credentials(context: Context, keys: list[UUID]) -> list[list[Cre
 credentials_of = batched(_load_credentials, attrgetter("id"))
 
 
+async def viewer_partner(root: Any, info: Info) -> PartnerRecord | None:
+    """The partner who asks."""
+    principal = info.context.principal
+    return None if principal.subject is None else await load_partner(info.context, principal.subject)
+
+
 # queries
 
 

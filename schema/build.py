@@ -125,9 +125,11 @@ def full_schema() -> GraphQLSchema:
         partners,
         platform,
         queueing,
+        webhooks,
     )
 
-    modules = (identity, merchants, catalog, ordering, delivery, queueing, devices, files, partners, insight, platform)
+    modules = (identity, merchants, catalog, ordering, delivery, queueing, devices, files)
+    modules += (partners, webhooks, insight, platform)
     return assemble(*(list(_roots_of(modules, suffix)) for suffix in ROOTS))
 
 

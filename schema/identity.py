@@ -12,9 +12,10 @@ from models.identity import Grant as GrantModel
 from models.identity import GrantRole
 from models.identity import Person as PersonModel
 from resolvers import identity as resolvers
+from resolvers import partners
 from resolvers.context import Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from schema.base import ALL, A, C, M, Node, R, computed, exposes, mutation, node_id, query, result
+from schema.base import ALL, A, C, M, Node, P, R, computed, exposes, mutation, node_id, query, result
 from schema.delivery import Rider
 from services import errors
 from services.identity import AccountDeletion as AccountDeletionRecord
@@ -29,8 +30,10 @@ from services.sessions import SessionsRevoked as SessionsRevokedRecord
 
 if TYPE_CHECKING:
     from schema.merchants import City, Store
+    from schema.partners import Partner
 
 StoreType = Annotated["Store", strawberry.lazy("schema.merchants")]
+PartnerType = Annotated["Partner", strawberry.lazy("schema.partners")]
 CityType = Annotated["City", strawberry.lazy("schema.merchants")]
 PEOPLE = (C, M, R, A)
 FROM_WECHAT = (errors.WeChatCodeInvalid, errors.WeChatAccountAtRisk, errors.WeChatUnavailable)
@@ -75,6 +78,7 @@ class Viewer:
     kind: PrincipalKind
     view: View
     person: Person | None = computed(resolvers.viewer_person)
+    partner: PartnerType | None = computed(partners.viewer_partner, P)
     grants: list[Grant] = computed(resolvers.viewer_grants)
     sessions: list[OpenSession] = computed(
         resolvers.viewer_sessions, *PEOPLE, description="Where the person is signed in, the newest first."

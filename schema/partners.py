@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
 from models.identity import CredentialKind
 from resolvers import partners as resolvers
+from resolvers import webhooks
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from schema.base import A, Connection, Node, P, computed, exposes, mutation, node_id, result
+from schema.base import A, Connection, Node, P, computed, exposes, mutation, node_id, result, sized
 from services import errors
 from services.documents import DocumentRecord, Registration
 from services.partners import CredentialRecord, NewSecret, PartnerRecord
+
+if TYPE_CHECKING:
+    from schema.merchants import Store
+    from schema.webhooks import WebhookEndpoint
+
+StoreType = Annotated["Store", strawberry.lazy("schema.merchants")]
+EndpointType = Annotated["WebhookEndpoint", strawberry.lazy("schema.webhooks")]
 
 
 @exposes(DocumentRecord, views={A, P})
@@ -58,6 +67,12 @@ class Partner(Node):
     documents: Connection[PersistedDocument] = computed(resolvers.documents_of, A)
     credentials: list[PartnerCredential] = computed(
         resolvers.credentials_of, A, description="Also those that ended, the newest first."
+    )
+    webhook_endpoints: list[EndpointType] = sized(
+        3, computed(webhooks.endpoints_of, description="Where it is told of orders, the oldest first.")
+    )
+    stores: Connection[StoreType] = computed(
+        webhooks.stores_of, description="Those that are shared with it: it is told of their orders."
     )
 
 

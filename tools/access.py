@@ -30,7 +30,7 @@ Phone = Annotated[str, typer.Argument(help="With country code, or of mainland Ch
 ClientId = Annotated[str, typer.Argument(help="What the partner signs in with.")]
 
 
-def _run(work: Callable[[Runtime], Awaitable[None]]) -> None:
+def run(work: Callable[[Runtime], Awaitable[None]]) -> None:
     """Do it on the installation that the environment names; what is refused is told without a traceback."""
     settings = load_settings()
     logs.configure("error")
@@ -46,7 +46,7 @@ def _run(work: Callable[[Runtime], Awaitable[None]]) -> None:
         raise typer.Exit(1) from None
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True)
 
 
@@ -63,9 +63,9 @@ def create_city(
 
     async def work(runtime: Runtime) -> None:
         city_id = await operator.create_city(runtime, slug, name, Point(latitude, longitude), timezone, currency)
-        _say(f"{slug} is {encode('City', city_id)}.")
+        say(f"{slug} is {encode('City', city_id)}.")
 
-    _run(work)
+    run(work)
 
 
 @admin_cli.command("appoint")
@@ -74,9 +74,9 @@ def appoint(city: City, phone: Phone, name: str) -> None:
 
     async def work(runtime: Runtime) -> None:
         await operator.appoint_admin(runtime, await operator.city_called(runtime, city), phone, name)
-        _say(f"{name} administers {city}.")
+        say(f"{name} administers {city}.")
 
-    _run(work)
+    run(work)
 
 
 @admin_cli.command("dismiss")
@@ -85,9 +85,9 @@ def dismiss(city: City, phone: Phone) -> None:
 
     async def work(runtime: Runtime) -> None:
         await operator.dismiss_admin(runtime, await operator.city_called(runtime, city), phone)
-        _say(f"{phone} does not administer {city} any more.")
+        say(f"{phone} does not administer {city} any more.")
 
-    _run(work)
+    run(work)
 
 
 @admin_cli.command("list")
@@ -96,15 +96,15 @@ def list_admins() -> None:
 
     async def work(runtime: Runtime) -> None:
         for admin in await operator.admins(runtime):
-            _say(f"{admin.city:<20} {admin.phone:<16} {admin.name or ''}")
+            say(f"{admin.city:<20} {admin.phone:<16} {admin.name or ''}")
 
-    _run(work)
+    run(work)
 
 
 def _show_secret(made: NewSecret) -> None:
-    _say(f"client id      {made.partner.client_id}")
-    _say(f"client secret  {made.secret}")
-    _say("The secret is shown this once.")
+    say(f"client id      {made.partner.client_id}")
+    say(f"client secret  {made.secret}")
+    say("The secret is shown this once.")
 
 
 @partner_cli.command("create")
@@ -119,7 +119,7 @@ def create(
         city_id = await operator.city_called(runtime, city)
         _show_secret(await partners.create(runtime, None, city_id, name, client_id))
 
-    _run(work)
+    run(work)
 
 
 @partner_cli.command("list")
@@ -130,11 +130,11 @@ def list_partners() -> None:
         found = await operator.partners(runtime)
         credentials = await partners.credentials_of(runtime, [partner[0] for partner in found])
         for id, city, client_id, name, disabled in found:
-            _say(f"{city:<20} {client_id:<32} {name}{'  (disabled)' if disabled else ''}")
+            say(f"{city:<20} {client_id:<32} {name}{'  (disabled)' if disabled else ''}")
             for credential in credentials[id]:
-                _say(f"    {_described(credential)}")
+                say(f"    {_described(credential)}")
 
-    _run(work)
+    run(work)
 
 
 def _described(credential: CredentialRecord) -> str:
@@ -160,7 +160,7 @@ def rotate_secret(
         ends_at = None if overlap is None else wall_now() + timedelta(hours=overlap)
         _show_secret(await partners.rotate_secret(runtime, None, partner_id, ends_at))
 
-    _run(work)
+    run(work)
 
 
 @partner_cli.command("add-key")
@@ -174,9 +174,9 @@ def add_key(
     async def work(runtime: Runtime) -> None:
         partner_id = await operator.partner_called(runtime, client_id)
         added = await partners.add_key(runtime, None, partner_id, file.read_text(), name)
-        _say(f"kid {added.kid}")
+        say(f"kid {added.kid}")
 
-    _run(work)
+    run(work)
 
 
 @partner_cli.command("revoke")
@@ -190,6 +190,6 @@ def revoke(
     async def work(runtime: Runtime) -> None:
         credential_id = decode("PartnerCredential", credential) or UUID(int=0)
         await partners.revoke_credential(runtime, None, credential_id, reason, end_tokens=end_tokens)
-        _say(f"{credential} is revoked.")
+        say(f"{credential} is revoked.")
 
-    _run(work)
+    run(work)

@@ -134,7 +134,8 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
 OF_NOBODY: Final = frozenset(
     {
         "category", "city", "client", "client_credential", "device", "dining_table", "item", "option", "option_group",
-        "persisted_document", "picture", "queue_class", "sku", "store", "store_tag", "used_assertion",
+        "partner_store", "persisted_document", "picture", "queue_class", "sku", "store", "store_tag", "used_assertion",
+        "webhook_attempt", "webhook_delivery", "webhook_endpoint", "webhook_secret",
     }
 )  # fmt: skip
 """Tables of things, businesses and machines."""

@@ -13,9 +13,11 @@ import pytest
 from graphql import OperationType
 
 from auth.principals import Principal, View
+from core import ids
 from gateway.admission import OperationRequest
 from gateway.documents import document_id
 from resolvers.context import Context
+from services import webhooks
 from tests.api import documents as doc
 from tests.api.city import City, key, running_city
 from tests.files.samples import png
@@ -85,7 +87,35 @@ async def make_town(city: City) -> Town:
     await city.do(owner, SET_PHOTOS, store=store, pictures=[photo])
     (category,) = (await city.do(owner, ITEMS, store=store))["menu"]
     await city.do(owner, SET_ITEM, item=category["items"][0]["id"], picture=dish)
+    await add_webhooks(town)
     return town
+
+
+async def add_webhooks(town: Town) -> None:
+    """An endpoint of the partner, which sends nothing any more, with a delivery that failed."""
+    city, runtime = town.city, town.city.program.runtime
+    partner = (await town.principal(View.PARTNER)).subject
+    store = ids.decode("Store", town.ids["store"])
+    assert partner is not None and store is not None
+    await webhooks.share_store(runtime, None, partner, store)
+    made = await webhooks.create(runtime, None, partner, "http://127.0.0.1:1/")
+    endpoint = await webhooks.disable(runtime, None, made.endpoint.id, "quiet")
+    delivery = ids.uuid7()
+    await city.execute(
+        """INSERT INTO webhook_delivery (id, endpoint_id, sequence, type, at, body, state, attempts, created_at,
+                                         queued_at, due_at, settled_at)
+           VALUES ($1, $2, 1, 'ping', now(), '{"cursor": ""}', 'FAILED', 1, now(), now(), now(), now())""",
+        delivery,
+        endpoint.id,
+    )
+    await city.execute(
+        """INSERT INTO webhook_attempt (id, delivery_id, at, duration_ms, status, excerpt)
+           VALUES ($1, $2, now(), 1, 500, '')""",
+        ids.uuid7(),
+        delivery,
+    )
+    town.ids["partner"] = ids.encode("Partner", partner)
+    town.ids["endpoint"] = ids.encode("WebhookEndpoint", endpoint.id)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,11 @@ COPIED: Final[dict[str, tuple[str, ...]]] = {
     "order": ("store_id", "quote_id"),
     "order_line": ("order_id",),
     "payment": ("order_id",),
+    "partner_store": ("store_id",),
+    "webhook_endpoint": (),
+    "webhook_secret": ("endpoint_id",),
+    "webhook_delivery": ("endpoint_id",),
+    "webhook_attempt": ("delivery_id",),
 }
 """Tables with those of their columns in which a copy has the key of the copy, not of the original."""
 
@@ -51,8 +56,9 @@ async def multiply(sql: Connection, copies: int) -> None:
             made = [_copied(table, row, copy, keys) for row in rows]
             names = columns[table]
             places = ", ".join(f"${n}" for n in range(1, len(names) + 1))
+            quoted = ", ".join(f'"{name}"' for name in names)
             await sql.executemany(
-                f'INSERT INTO "{table}" ({", ".join(names)}) VALUES ({places})',
+                f'INSERT INTO "{table}" ({quoted}) VALUES ({places})',
                 [[row[name] for name in names] for row in made],
             )
 

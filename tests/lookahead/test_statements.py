@@ -59,6 +59,12 @@ WIDE: list[tuple[View, str]] = [
     ),
     (
         A,
+        """query ($city: ID!) { city(id: $city) { partners(first: 100) { nodes { name
+            stores(first: 100) { nodes { name } } webhookEndpoints { url secrets { createdAt }
+                deliveries(first: 5) { nodes { cursor attempts { status } } } } } } } }""",
+    ),
+    (
+        A,
         """{ cities { name overview { ordersToday } stores(first: 2) { nodes { name } }
             orders(first: 2) { nodes { number } } riders(first: 2) { nodes { name } } } }""",
     ),

@@ -1,0 +1,165 @@
+"""Fields and actions of webhooks: one service call each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from uuid import UUID
+
+import orjson
+
+from core import ids
+from models.webhooks import WebhookDeliveryState
+from resolvers import merchants
+from resolvers.base import Page, action, key, make_page, or_none, page_size
+from resolvers.context import Context, Info, batched, by_arguments
+from services import partners, webhooks
+from services.errors import InvalidInput
+from services.merchants.records import StoreRecord
+from services.partners import PartnerRecord
+from services.webhooks import Attempt, Delivery, Endpoint, NewEndpointSecret, Replay, Secret
+
+# fields
+
+
+async def _load_endpoints(context: Context, keys: list[UUID]) -> list[list[Endpoint]]:
+    found = await webhooks.of_partners(context.runtime, keys)
+    return [found[k] for k in keys]
+
+
+async def _load_secrets(context: Context, keys: list[UUID]) -> list[list[Secret]]:
+    found = await webhooks.secrets_of(context.runtime, keys)
+    return [found[k] for k in keys]
+
+
+async def _load_attempts(context: Context, keys: list[UUID]) -> list[list[Attempt]]:
+    found = await webhooks.attempts_of(context.runtime, keys)
+    return [found[k] for k in keys]
+
+
+endpoints_of = batched(_load_endpoints, attrgetter("id"))
+secrets_of = batched(_load_secrets, attrgetter("id"))
+attempts_of = batched(_load_attempts, attrgetter("id"))
+
+
+async def _deliveries(
+    context: Context, keys: list[UUID], window: tuple[WebhookDeliveryState | None, int, int | None]
+) -> dict[UUID, list[Delivery]]:
+    return await webhooks.of_endpoints(context.runtime, keys, *window)
+
+
+_load_deliveries = by_arguments(_deliveries)
+
+
+async def deliveries_of(
+    root: Endpoint, info: Info, first: int, after: str | None = None, state: WebhookDeliveryState | None = None
+) -> Page[Delivery]:
+    """A page of what an endpoint was or is to be sent, the newest first."""
+    size = page_size(first)
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) < 19):
+        raise InvalidInput(field="after", reason="is not a cursor of this list")
+    before = None if after is None else int(after)
+    rows = await info.context.loader(_load_deliveries).load((root.id, (state, size + 1, before)))
+    return make_page(rows, size, lambda delivery: str(delivery.sequence), after=after)
+
+
+def cursor_of(root: Delivery) -> str:
+    return orjson.loads(root.body)["cursor"]
+
+
+async def _shared(context: Context, keys: list[UUID], window: tuple[int, UUID | None]) -> dict[UUID, list[StoreRecord]]:
+    found = await webhooks.stores_of(context.runtime, keys, *window)
+    wanted = list({store for stores in found.values() for store in stores})
+    loaded = await context.loader(merchants.load_stores).load_many(wanted)
+    stores = {store.id: store for store in loaded if isinstance(store, StoreRecord)}
+    return {key: [stores[store] for store in found[key]] for key in keys}
+
+
+_load_shared = by_arguments(_shared)
+
+
+async def stores_of(root: PartnerRecord, info: Info, first: int, after: str | None = None) -> Page[StoreRecord]:
+    """A page of the stores whose orders a partner is told of."""
+    after_key = None if after is None else key("Store", after)
+    rows = await info.context.loader(_load_shared).load((root.id, (page_size(first) + 1, after_key)))
+    return make_page(rows, first, lambda store: ids.encode("Store", store.id), after=after)
+
+
+# actions
+
+
+@action
+async def create(
+    context: Context, partner: str, url: str, event_types: Sequence[str] | None, description: str
+) -> NewEndpointSecret:
+    partner_id = key("Partner", partner)
+    return await webhooks.create(context.runtime, context.principal, partner_id, url, event_types, description)
+
+
+@action
+async def update(
+    context: Context, endpoint: str, url: str, event_types: Sequence[str] | None, description: str
+) -> Endpoint:
+    endpoint_id = key("WebhookEndpoint", endpoint)
+    return await webhooks.update(context.runtime, context.principal, endpoint_id, url, event_types, description)
+
+
+@action
+async def rotate_secret(context: Context, endpoint: str, previous_ends_at: datetime | None) -> NewEndpointSecret:
+    endpoint_id = key("WebhookEndpoint", endpoint)
+    return await webhooks.rotate_secret(context.runtime, context.principal, endpoint_id, previous_ends_at)
+
+
+@action
+async def enable(context: Context, endpoint: str) -> Endpoint:
+    return await webhooks.enable(context.runtime, context.principal, key("WebhookEndpoint", endpoint))
+
+
+@action
+async def disable(context: Context, endpoint: str, reason: str) -> Endpoint:
+    return await webhooks.disable(context.runtime, context.principal, key("WebhookEndpoint", endpoint), reason)
+
+
+@action
+async def ping(context: Context, endpoint: str) -> Delivery:
+    return await webhooks.ping(context.runtime, context.principal, key("WebhookEndpoint", endpoint))
+
+
+@action
+async def resend(context: Context, delivery: str) -> Delivery:
+    return await webhooks.resend(context.runtime, context.principal, key("WebhookDelivery", delivery))
+
+
+@action
+async def replay(context: Context, endpoint: str, after: str | None, starting: datetime | None) -> Replay:
+    endpoint_id = key("WebhookEndpoint", endpoint)
+    return await webhooks.replay(context.runtime, context.principal, endpoint_id, after, starting)
+
+
+@action
+async def share_store(context: Context, partner: str, store: str) -> PartnerRecord:
+    partner_id, store_id = key("Partner", partner), key("Store", store)
+    await webhooks.share_store(context.runtime, context.principal, partner_id, store_id)
+    return await partners.get(context.runtime, context.principal, partner_id)
+
+
+@action
+async def unshare_store(context: Context, partner: str, store: str) -> PartnerRecord:
+    partner_id, store_id = key("Partner", partner), key("Store", store)
+    await webhooks.unshare_store(context.runtime, context.principal, partner_id, store_id)
+    return await partners.get(context.runtime, context.principal, partner_id)
+
+
+async def load_endpoint(context: Context, endpoint_id: UUID) -> Endpoint | None:
+    return await or_none(webhooks.get(context.runtime, context.principal, endpoint_id))
+
+
+async def load_delivery(context: Context, delivery_id: UUID) -> Delivery | None:
+    return await or_none(webhooks.get_delivery(context.runtime, context.principal, delivery_id))
+
+
+NODES: dict[str, Callable[[Context, UUID], Awaitable[object | None]]] = {
+    "WebhookEndpoint": load_endpoint,
+    "WebhookDelivery": load_delivery,
+}
