@@ -7,17 +7,14 @@ import signal
 import sys
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
-from typer.testing import CliRunner
 
 from auth.principals import Held, Principal, PrincipalKind, View
-from cli import cli
 from core.clock import wall_now
-from core.ids import encode, uuid7
+from core.ids import uuid7
 from models.identity import GrantRole
 from models.webhooks import WebhookDeliveryState, WebhookEndpointState
 from services import retention, webhooks
@@ -351,45 +348,3 @@ async def test_old_deliveries_are_dropped_with_their_attempts(world: World) -> N
     assert (await world.now()).state is WebhookEndpointState.DISABLED
     await retention.forget(world.runtime)
     assert await world.deliveries() == []
-
-
-# the operator
-
-
-async def test_the_operator_does_all_of_it_at_the_command_line(
-    world: World, module_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HUTONG_DATABASE_URL", module_database_url)
-    monkeypatch.setenv("HUTONG_DATA_DIR", str(tmp_path))
-
-    async def run(*arguments: str, status: int = 0) -> str:
-        # The command has a loop of its own, as in a process of its own.
-        result = await asyncio.to_thread(CliRunner().invoke, cli, ["webhook", *arguments])
-        assert result.exit_code == status, (result.output, result.exception)
-        return result.output
-
-    client = await world.runtime.database.fetchval("SELECT client_id FROM client WHERE id = $1", world.partner_id)
-    store = encode("Store", world.city.store_id)
-    made = await run("create", client, "https://example.com/hook", "--type", "order.ready", "--type", "order.paid")
-    endpoint = next(word for word in made.split() if word.startswith("whe_"))
-    assert "whsec_" in made
-    await run("create", client, "http://127.0.0.1/", status=1)  # a production installation
-    listed = await run("list", client)
-    assert f"{endpoint}  enabled  https://example.com/hook  order.paid, order.ready" in listed and store in listed
-    assert "whsec_" in await run("rotate-secret", endpoint, "--overlap", "1")
-    ping = next(word for word in (await run("ping", endpoint)).split() if word.startswith("whd_"))
-    assert ping in await run("deliveries", endpoint, "--state", "PENDING")
-    assert ping not in await run("deliveries", endpoint, "--state", "FAILED")
-    assert ping in await run("resend", ping)
-    assert "0 are sent again" in await run("replay", endpoint, "--starting", "2026-03-02T12:00:00+08:00")
-    await run("replay", endpoint, "--starting", "2026-03-02T12:00:00", status=2)
-    await run("replay", endpoint, "--after", "nonsense", status=1)
-    await run("replay", endpoint, status=1)
-    assert "disabled (requested)" in await run("disable", endpoint, "--reason", "noise")
-    await run("ping", endpoint, status=1)
-    assert "enabled" in await run("enable", endpoint)
-    await run("unshare", client, store)
-    assert store not in await run("list", client)
-    await run("share", client, store)
-    await run("share", client, "nonsense", status=1)
-    assert store in await run("list", client)
