@@ -80,7 +80,16 @@ _STDERR: Final = _Stderr()
 
 
 def _to_json(event: Any, **_: Any) -> bytes:
-    return orjson.dumps(event, default=repr)
+    # orjson ends the process by a fault when a slotted dataclass that it writes itself has a field without a value, and
+    # records that were read in part are such.
+    return orjson.dumps(event, default=_shown, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # nothing that is only to be told may fail
+        return object.__repr__(value)
 
 
 def _to_text(event: Any, **_: Any) -> str:

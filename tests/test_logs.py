@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -12,6 +15,7 @@ import structlog
 from core import logs
 
 log = logs.get(__name__)
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +64,30 @@ def test_another_configuration_counts_for_loggers_that_are_in_use(capsys: pytest
     assert "first" in written and "second" not in written and '"event":"third"' in written
     assert "fourth" in written and '"event":"fourth"' not in written
     assert "fifth" not in written and captured[0]["event"] == "fifth"
+
+
+IN_PART = """
+import orjson
+from core import logs
+from gateway.compiler import OPTIONS
+from services.columns import Columns, Shape
+from services.ordering.reading import LineRecord
+
+record = Shape(LineRecord, "l").choose(frozenset({"quantity"})).record(["key", 3])
+logs.configure("info", json=True)
+logs.get("test").info("told", record=record, more=[record, {"in": record}])
+try:
+    orjson.dumps({"data": [record]}, option=OPTIONS)
+except TypeError:
+    pass
+else:
+    raise SystemExit("it is no value of an answer")
+"""
+"""Of a record that was read in part; in a process of its own, because it used to end by a fault of orjson's."""
+
+
+def test_a_record_that_was_read_in_part_can_be_told_and_is_no_answer() -> None:
+    child = subprocess.run([sys.executable, "-c", IN_PART], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert child.returncode == 0, child.stderr
+    line = json.loads(child.stderr)
+    assert "LineRecord object" in line["record"] and "LineRecord object" in line["more"][1]["in"]

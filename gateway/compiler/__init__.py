@@ -54,8 +54,9 @@ __all__ = [
     "compile_operation",
 ]
 
-OPTIONS: Final = orjson.OPT_UTC_Z
-"""How orjson writes data: instants of UTC end with Z."""
+OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
+"""How orjson writes data: instants of UTC end with Z. Dataclasses are no values of GraphQL; one that has a slot without
+a value, as records that were read in part have, would end the process by a fault."""
 
 
 @dataclass(frozen=True, slots=True)
