@@ -35,7 +35,8 @@ from gateway.refusals import BAD_USER_INPUT, NO_SUCH_OPERATION, PARSE_FAILED, VA
 from schema.selection import columns_of
 from services.columns import Columns
 
-MAX_ERRORS: Final = 20
+MAX_ERRORS: Final = 5
+"""Mistakes that are told of one document: enough to go on, and no multiple of what was sent."""
 CACHED_TOKENS: Final = 200_000
 
 

@@ -214,10 +214,8 @@ async def running_city(database_url: str, folder: Path, **chosen: Any) -> AsyncI
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    settings = Settings(
-        database_url=database_url, sandbox=True, introspection=True, data_dir=folder, port=port,
-        shutdown_grace=timedelta(seconds=2), **chosen,
-    )  # fmt: skip
+    convenient = {"sandbox": True, "introspection": True, "shutdown_grace": timedelta(seconds=2)}
+    settings = Settings(database_url=database_url, data_dir=folder, port=port, **convenient | chosen)
     application = app.create_app(settings)
     config = uvicorn.Config(
         application, http="httptools", ws="websockets-sansio", ws_ping_interval=None, lifespan="on",

@@ -20,6 +20,7 @@ from gateway.contracts import SDL_FOLDER
 from gateway.refusals import Refused
 from tests.api import documents as doc
 from tests.api.city import City, key
+from tests.files.world import request
 
 COMPOSED = frozenset({400, 401, 403, 404, 413, 429, 200})
 INTERNAL = ("INTERNAL", "OPERATION_TIMEOUT")
@@ -124,7 +125,9 @@ async def known(city: City) -> dict[str, str]:
     accepted = await city.do(owner, doc.ACCEPT, order=order)
     await city.do(city.tokens["merchant"], doc.QUEUE_OPEN, store=city.store, open=True)
     ticket = await city.do(city.tokens["consumer"], doc.TAKE, store=city.store, size=2, key=key())
+    upload = await request(city, city.tokens["merchant"], city.store, 100)
     return {
+        "upload": upload["id"], "picture": upload["id"],
         "store": city.store, "city": city.id, "sku": item["skus"][0]["id"], "item": item["id"], "order": order,
         "category": city.menu[0]["id"], "ticket": ticket["id"], "delivery": accepted["delivery"]["id"],
     }  # fmt: skip
