@@ -25,20 +25,31 @@ from tests.api import documents as doc
 from tests.api.city import City, key, new_phone
 from tests.api.socket import Socket, Told, open_socket
 from tests.api.test_feeds_replay import BOARD, ORDER_UPDATES, QUEUE, TASKS, board, latest, tasks_of
+from tests.devices.shop import ACK, NOTE, RESEND, SEND, Shop
+from tests.devices.shop import CANCEL as CANCEL_COMMAND
 
 TICKET = """subscription ($ticket: ID!) { queueTicketUpdates(ticket: $ticket) { cursor kind ticket { id state position
     estimatedWaitMinutes version } } }"""
 LOCATION = """subscription ($order: ID!) { riderLocation(order: $order, minIntervalMs: 0) { cursor kind riderLocation {
     recordedAt location { latitude longitude } } } }"""
+CITY = """subscription ($city: ID!) { cityUpdates(city: $city) { cursor kind overview { ordersToday activeOrders
+    ridersOnline ridersBusy deliveriesWaiting queueWaiting ordersByState { state count } grossToday { amount } } } }"""
+COMMAND = "id state device { id } payload { __typename }"
+COMMANDS = f"""subscription ($after: String) {{ deviceCommands(after: $after) {{ cursor kind type reset {{ reason }}
+    commands {{ {COMMAND} }} }} }}"""
+PENDING = f"{{ pendingCommands(first: 100) {{ {COMMAND} }} }}"
+DEVICES = """subscription ($store: ID!) { storeDevices(store: $store) { cursor kind
+    devices { id name state pending problem store { id } } } }"""
 RIDER_ORDER = ORDER_UPDATES.replace("availableActions", "number")
 STATE = "query ($id: ID!) { order(id: $id) { state mode delivery { id state rider { id } offer { rider { id } } } } }"
+LOSSLESS = ("board", "order", "tasks", "commands")
 AT = {"latitude": 39.911, "longitude": 116.413}
 FIXES = {"latitude": 39.912, "longitude": 116.414}
 
 
 @dataclass
 class Actor:
-    """``kind``: consumer, merchant, rider or admin; ``id``: of the person or rider."""
+    """``kind``: consumer, merchant, rider, admin or device; ``id``: of the person, rider or device."""
 
     kind: str
     token: str
@@ -74,9 +85,13 @@ class Day:
     actors: dict[str, Actor] = field(default_factory=dict)
     orders: dict[str, Actor] = field(default_factory=dict)
     tickets: dict[str, Actor] = field(default_factory=dict)
+    commands: dict[str, Actor] = field(default_factory=dict)
+    """Those sent to a device, by command."""
     watches: list[Watch] = field(default_factory=list)
     barred: list[tuple[int, str, int]] = field(default_factory=list)
     """``(index of watch, feed, offset)``: beyond it the watch had no right to anything."""
+    dismissed: set[int] = field(default_factory=set)
+    """Watches that must have ended."""
     done: Counter[str] = field(default_factory=Counter[str])
 
     # people
@@ -94,7 +109,7 @@ class Day:
     async def open(self) -> None:
         city = self.city
         owner, self.store, self.sku = await city.shop()
-        outsider, _, _ = await city.shop()
+        outsider, elsewhere, _ = await city.shop()
         await self.add("owner", "merchant", owner, "")
         await self.add("outsider", "merchant", outsider, "")
         await self.add("admin", "admin", city.tokens["admin"], "")
@@ -107,6 +122,9 @@ class Day:
         await self.let_in()
         person = await city.fetchval("SELECT id FROM person WHERE phone = $1", self.clerk_phone)
         await self.add("clerk", "merchant", await city.open_session(person, View.MERCHANT), "")
+        for name, token, store in (("printer", owner, self.store), ("foreign", outsider, elsewhere)):
+            device, token = await Shop(city, token, "", store, "", "", "").add(name, "PRINT")
+            await self.add(name, "device", token, device)
         await city.do(owner, doc.QUEUE_OPEN, store=self.store, open=True)
         await city.do(self["rider"].token, doc.GO_ONLINE, at=AT)
 
@@ -134,7 +152,9 @@ class Day:
         await self.city.do(self["owner"].token, doc.REVOKE, grant=self.grant)
         self.grant = None
         for index, watch in enumerate(self.watches):
-            if watch.actor is self["clerk"] and watch.name in ("board", "order", "ticket"):
+            if watch.actor is self["clerk"] and watch.name == "devices":
+                self.dismissed.add(index)
+            elif watch.actor is self["clerk"] and watch.name in ("board", "order", "ticket"):
                 feed = await self.feed_of(watch)
                 self.barred.append((index, feed, await self.top(feed)))
 
@@ -236,6 +256,34 @@ class Day:
         name = rng.choice(["callTicket", "seatTicket", "skipTicket", "requeueTicket", "cancelTicket"])
         await self.do(name, owner, doc.on_ticket(name), ticket=ticket)
 
+    async def device_step(self) -> None:
+        """A note for one of the devices, or what becomes of one."""
+        rng, pending = self.rng, list(self.commands)
+        if not pending or rng.random() < 0.4:
+            sender, device = rng.choice([("owner", "printer"), ("admin", "printer"), ("outsider", "foreign")])
+            made = await self.do("send", self[sender], SEND, device=self[device].id, content=NOTE, key=key())
+            if "code" not in made:
+                self.commands[made["id"]] = self[device]
+            return
+        command = rng.choice(pending[-5:])
+        device = self.commands[command]
+        match rng.choice(["done", "done", "failed", "cancel", "resend", "resend", "theirs"]):
+            case "done":
+                await self.do("acknowledge", device, ACK, command=command, outcome="DONE")
+            case "failed":
+                await self.do("fail", device, ACK, command=command, outcome="FAILED", failure="FAULT")
+            case "cancel":
+                await self.do("cancel command", self["owner"], CANCEL_COMMAND, command=command)
+            case "resend":
+                sender = self["owner" if device is self["printer"] else "outsider"]
+                made = await self.do("resend", sender, RESEND, command=command, key=key())
+                if "code" not in made and "id" in made:
+                    self.commands[made["id"]] = device
+            case _:
+                other = self["foreign" if device is self["printer"] else "printer"]
+                refused = await self.city.do(other.token, ACK, command=command, outcome="DONE")
+                assert refused["code"] == "NOT_FOUND", refused
+
     async def rights_step(self) -> None:
         await (self.throw_out() if self.rng.random() < 0.5 else self.let_in())
 
@@ -243,9 +291,10 @@ class Day:
         """Somebody tries to follow something."""
         rng = self.rng
         actor = rng.choice(list(self.actors.values()))
-        names = ["board", "queue", *(["order", "order", "location"] if self.orders else []), *(
-            ["ticket"] if self.tickets else []
-        ), *(["tasks"] * 2 if actor.kind == "rider" else [])]  # fmt: skip
+        names = ["board", "queue", "devices", "city"]
+        names += ["order", "order", "location"] if self.orders else []
+        names += ["ticket"] if self.tickets else []
+        names += {"rider": ["tasks"] * 2, "device": ["commands"] * 3}.get(actor.kind, [])
         await self.watch(actor, rng.choice(names))
 
     async def watch(self, actor: Actor, name: str, order: str | None = None) -> None:
@@ -254,8 +303,10 @@ class Day:
             thing = order or rng.choice(list(self.orders)[-3:])
         elif name == "ticket":
             thing = rng.choice(list(self.tickets))
-        elif name == "tasks":
+        elif name in ("tasks", "commands"):
             thing = actor.id
+        elif name == "city":
+            thing = self.city.id
         query, variables, apply = {
             "board": (BOARD, {"store": thing}, board),
             "queue": (QUEUE, {"store": thing}, latest("board")),
@@ -263,10 +314,13 @@ class Day:
             "location": (LOCATION, {"order": thing}, latest("riderLocation")),
             "ticket": (TICKET, {"ticket": thing}, latest("ticket")),
             "tasks": (TASKS, {}, tasks_of(thing)),
+            "commands": (COMMANDS, {}, pending_of(thing)),
+            "devices": (DEVICES, {"store": thing}, latest("devices")),
+            "city": (CITY, {"city": thing}, latest("overview")),
         }[name]
         # Somebody else's cursor of the same feed is a way to ask for what was before one's own time.
         cursors = [u["cursor"] for w in self.watches if (w.name, w.thing) == (name, thing) for u in w.told.values]
-        after = rng.choice(cursors) if cursors and name in ("board", "order", "tasks") and rng.random() < 0.5 else None
+        after = rng.choice(cursors) if cursors and name in LOSSLESS and rng.random() < 0.5 else None
         variables |= {"after": after} if after else {}
         id = str(len(self.watches))
         told = actor.socket.operations[id] = Told()
@@ -305,7 +359,7 @@ class Day:
             then = await self.version(watch.thing, update["order"]["version"])
             assert self.is_party(actor, then), (actor.kind, update)
         elif watch.name == "board":
-            assert actor.kind == "admin" or actor in (self["owner"], self["clerk"])
+            assert actor.kind == "admin" or actor in (self["owner"], self["clerk"], self["printer"])
             for order in update["orders"]:
                 then = await self.version(order["id"], order["version"])
                 assert then["store_id"] == str(ids.decode("Store", self.store)) and then["paid_at"]
@@ -315,6 +369,18 @@ class Day:
                 assert self.is_party(actor, then), (actor.id, update)
         elif watch.name == "ticket":
             assert actor in (self.tickets[watch.thing], self["owner"], self["clerk"])
+        elif watch.name == "commands":
+            for command in update["commands"]:
+                # Others than those of this table are the kitchen tickets of accepted orders.
+                assert (
+                    self.commands.get(command["id"], self["printer"]) is actor and command["device"]["id"] == actor.id
+                )
+        elif watch.name == "devices":
+            assert index not in self.dismissed or watch.told.ended is not None
+            assert actor.kind == "admin" or actor in (self["owner"], self["clerk"])
+            assert {device["store"]["id"] for device in update["devices"]} == {self.store}
+        elif watch.name == "city":
+            assert actor.kind == "admin"
         elif watch.name == "location":
             assert actor.kind != "rider" and actor is not self["outsider"]
             assert actor.kind != "consumer" or self.orders[watch.thing] is actor
@@ -323,6 +389,8 @@ class Day:
         match actor.kind:
             case "consumer":
                 return order["consumer_id"] == str(ids.decode("Person", actor.id))
+            case "device":
+                return actor is self["printer"] and order["paid_at"] is not None
             case "merchant":
                 return actor in (self["owner"], self["clerk"]) and order["paid_at"] is not None
             case "rider":
@@ -355,6 +423,9 @@ class Day:
 
     async def check_state(self, watch: Watch) -> None:
         """All that was told, applied to its snapshot, is what somebody sees who looks afresh."""
+        if watch.name == "commands":
+            await self.check_commands(watch)
+            return
         asked = {name: value for name, value in watch.variables.items() if name != "after"}
         async with self.city.follow(watch.actor.token, watch.query, **asked) as fresh:
             await fresh.count(1)
@@ -366,7 +437,7 @@ class Day:
                 return -1
             return next((n for n, update in enumerate(values) if update["cursor"] == cursor), None)
 
-        if watch.name in ("ticket", "queue"):
+        if watch.name in ("ticket", "queue", "devices", "city"):
             await watch.actor.socket.until(lambda: self.same(watch.name, watch.apply(None, values[-1]), want))
             return
         await watch.actor.socket.until(lambda: position() is not None or watch.told.ended)
@@ -381,6 +452,22 @@ class Day:
             state = watch.apply(state, update)
         assert state == want, watch.name
 
+    async def check_commands(self, watch: Watch) -> None:
+        """The device knows of each command that it still has to carry out, and of no other."""
+        want = {command["id"] for command in await self.city.do(watch.actor.token, PENDING)}
+        values = watch.told.values
+
+        def held() -> set[str]:
+            state: dict[str, Any] = {}
+            for update in values:
+                state = watch.apply(state, update)
+            return set(state)
+
+        if watch.after is None:
+            await watch.actor.socket.until(lambda: held() == want)
+        cursors = [update["cursor"] for update in values]
+        assert len(set(cursors)) == len(cursors) and cursors == sorted(cursors, key=_offset), "each once, in order"
+
     @staticmethod
     def same(name: str, one: Any, other: Any) -> bool:
         """Equal but for estimates, which change with time alone."""
@@ -389,6 +476,18 @@ class Day:
     async def close(self) -> None:
         """Leave no rider behind whom another day's orders could be offered to."""
         await self.city.execute("UPDATE rider SET online = false")
+
+
+def pending_of(device: str) -> Callable[[Any, dict[str, Any]], Any]:
+    """Commands by id that the device has not closed."""
+
+    def apply(state: Any, update: dict[str, Any]) -> Any:
+        held = {} if update["kind"] == "SNAPSHOT" else dict(state)
+        held |= {command["id"]: command for command in update["commands"]}
+        assert all(command["device"]["id"] == device for command in update["commands"])
+        return {id: command for id, command in held.items() if command["state"] in ("QUEUED", "DELIVERED")}
+
+    return apply
 
 
 def _offset(cursor: str) -> int:
@@ -403,7 +502,7 @@ def _without_estimates(value: Any) -> Any:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["order"] * 9 + ["rider"] * 2 + ["queue"] * 2 + ["watch"] * 3 + ["rights"]),
+        st.sampled_from(["order"] * 9 + ["rider"] * 2 + ["queue"] * 2 + ["device"] * 3 + ["watch"] * 4 + ["rights"]),
         st.integers(0, 2**32),
     ),
     min_size=30,
@@ -419,6 +518,8 @@ async def spend(city: City, steps: list[tuple[str, int]]) -> Counter[str]:
             await day.watch(day[name], "board")
         for name in ("rider", "second"):
             await day.watch(day[name], "tasks")
+        for name, thing in (("printer", "commands"), ("owner", "devices"), ("clerk", "devices"), ("admin", "city")):
+            await day.watch(day[name], thing)
         try:
             for what, seed in steps:
                 day.rng.seed(seed)
@@ -438,9 +539,10 @@ async def test_any_day_adds_up(city: City, steps: list[tuple[str, int]]) -> None
 async def test_such_days_are_full(city: City) -> None:
     """The steps above do happen: most of what can be done is done in one long day."""
     rng = random.Random(7)
-    names = ["order"] * 9 + ["rider"] * 2 + ["queue"] * 2 + ["watch"] * 2 + ["rights"]
-    done = await spend(city, [(rng.choice(names), rng.randrange(2**32)) for _ in range(300)])
+    names = ["order"] * 9 + ["rider"] * 2 + ["queue"] * 2 + ["device"] * 2 + ["watch"] * 2 + ["rights"]
+    done = await spend(city, [(rng.choice(names), rng.randrange(2**32)) for _ in range(360)])
     wanted = {"take offer", "arrive", "pick up", "complete", "refund", "cancel", "seatTicket"}
+    wanted |= {"send", "acknowledge", "fail", "cancel command", "resend"}
     assert wanted <= set(done), done
 
 

@@ -175,6 +175,8 @@ class _forgotten:
             gc.collect()
         # An attribute may be read again when something is wrong with it, and give another coroutine: no harm.
         told = [str(w.message) for w in self._seen or ()]
+        if any("Executor." in text for text in told):
+            return 0  # graphql-core forgets what it began below something that failed
         return sum("never awaited" in text and "'_later'" not in text for text in told)
 
     def __exit__(self, *_: object) -> None:
@@ -201,11 +203,17 @@ def differences(core: Answer, compiled: Answer, possible: Callable[[], list[tupl
         inside = place is not None and any(len(error[0]) > len(place) for error in expected)
         if not inside or not got:
             found.append(f"errors at {place}\n  core     {list(expected)}\n  compiled {list(got)}")
-        elif strange := got.keys() - Counter(possible()).keys() - expected.keys():
-            found.append(f"impossible errors at {place}\n  core     {list(expected)}\n  compiled {list(strange)}")
+        elif strange := [e for e in got.keys() - expected.keys() if not _explained(e, [*possible(), *expected])]:
+            found.append(f"impossible errors at {place}\n  core     {list(expected)}\n  compiled {strange}")
         elif max(got.values()) > 1:
             found.append(f"repeated errors at {place}: {list(got.elements())}")
     return found
+
+
+def _explained(error: tuple[Any, ...], others: list[tuple[Any, ...]]) -> bool:
+    """Whether it is one of the others, or inside of a value that failed, according to one of them, after its parts."""
+    path = error[0]
+    return any(error == other or (len(other[0]) < len(path) and path[: len(other[0])] == other[0]) for other in others)
 
 
 def _cut(data: bytes | None) -> str:
