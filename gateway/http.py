@@ -49,6 +49,7 @@ from gateway.refusals import (
     VALIDATION_FAILED,
     Refused,
     refuse,
+    told,
 )
 from gateway.requests import (
     MAX_REMEMBERED,
@@ -227,7 +228,8 @@ class GraphQLEndpoint:
                 status = 422
         elif media_type == JSON and refused.code in SPECIFIED:
             status = 200
-        response = encode(orjson.dumps({"errors": refused.errors}), media_type, status)
+        errors = told(refused.errors, locale_of(request.headers.get("accept-language")))
+        response = encode(orjson.dumps({"errors": errors}), media_type, status)
         if status == 405:
             response.headers["allow"] = "POST" if request.method == "GET" else "GET, POST"
         if status == 503:

@@ -26,6 +26,15 @@ SPECIFIED: Final = frozenset({PARSE_FAILED, VALIDATION_FAILED, BAD_USER_INPUT, N
 """Request errors of the GraphQL specification, which clients of ``application/json`` expect with status 200."""
 
 
+IN_CHINESE: Final = {
+    UNAUTHENTICATED: "请重新登录。",
+    THROTTLED: "操作过于频繁，请稍后再试。",
+    UNAVAILABLE: "服务暂时不可用，请稍后重试。",
+    INTERNAL: "服务器内部错误。",
+}
+"""What people may meet. The other refusals tell programmers what their program does wrong."""
+
+
 class Refused(Exception):
     """Nothing was executed. ``errors`` go to the caller as they are; ``http_status`` is what HTTP says with them."""
 
@@ -42,6 +51,13 @@ class Refused(Exception):
 def refuse(code: str, message: str, http_status: int = 400, **facts: Any) -> Refused:
     """The Refused with one error."""
     return Refused([{"message": message, "extensions": {"code": code, **facts}}], http_status)
+
+
+def told(errors: Sequence[dict[str, Any]], locale: str) -> list[dict[str, Any]]:
+    """The errors of a refusal in the caller's language, where they are for people."""
+    if locale != "zh-CN":
+        return list(errors)
+    return [{**e, "message": IN_CHINESE.get(e["extensions"]["code"], e["message"])} for e in errors]
 
 
 def shown(error: GraphQLError, code: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from core import logs
 from gateway import metrics
 from gateway.execution import Gateway, Interrupted
 from gateway.execution import Operation as Admitted
-from gateway.refusals import Refused
+from gateway.refusals import Refused, told
 from resolvers.context import Context
 from services.errors import AccessEnded, EndReason
 from subscriptions.hub import Hub, Subscription
@@ -268,6 +268,6 @@ class Operation(Subscription):
         if failure is None:
             session.tell_complete(self._id)
         elif isinstance(failure, Refused):
-            session.tell_errors(self._id, failure.errors)
+            session.tell_errors(self._id, told(failure.errors, self.context.locale))
         else:
             session.end(Close.TRY_LATER, f"try again later {failure.error_id}".strip())

@@ -213,6 +213,15 @@ async def test_the_language_follows_the_caller(client: httpx.AsyncClient, langua
     assert response.json()["data"]["thing"]["shout"] == f"TEA{locale}"
 
 
+async def test_refusals_that_people_meet_follow_the_caller_too(client: httpx.AsyncClient) -> None:
+    for language, said in (("zh-CN", "请重新登录。"), ("en", "The access token is not valid.")):
+        response = await post(client, TEA, authorization="Bearer nonsense", accept_language=language)
+        (error,) = response.json()["errors"]
+        assert (error["message"], error["extensions"]["code"]) == (said, "UNAUTHENTICATED")
+    response = await post(client, {"query": "{ nothing }"}, accept_language="zh-CN")
+    assert response.json()["errors"][0]["message"].startswith("Cannot query field")
+
+
 async def test_request_ids(client: httpx.AsyncClient) -> None:
     assert (await post(client, TEA, x_request_id="abc-1")).headers["x-request-id"] == "abc-1"
     made = (await post(client, TEA, x_request_id="a b\tc")).headers["x-request-id"]
