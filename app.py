@@ -108,7 +108,7 @@ def make_files(settings: Settings, keys: SigningKeys) -> FileStore:
     if settings.files_bucket_url is None:
         # Without an own address, addresses of files are relative to whichever one the caller knows.
         base, secret = settings.public_url or "", keys.derive("files")
-        return LocalFiles(settings.data_dir / "files", secret, base, settings.allowed_origins)
+        return LocalFiles(settings.data_dir / "files", secret, base)
     access_key, secret_key = settings.files_access_key or "", settings.files_secret_key or ""
     return S3Files(settings.files_bucket_url, settings.files_region, access_key, secret_key, settings.files_public_url)
 

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import AsyncIterable, Callable, Generator, Sequence
+from collections.abc import AsyncIterable, Callable, Generator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ UPLOAD_TIME: Final = 300.0
 _PART: Final = ".part"
 _PART_LIFE: Final = 3600.0
 _KEY: Final = re.compile(r"[a-z0-9_]{1,60}")
+_NUMBER: Final = re.compile(r"[0-9]{1,12}")
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,60}\.(jpg|png|webp)")
 _TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _HEADERS: Final = {
@@ -55,17 +56,13 @@ _HEADERS: Final = {
 
 
 class LocalFiles:
-    """``secret`` signs addresses; they begin with ``base``, the address under which others reach this server.
+    """``secret`` signs addresses; they begin with ``base``, the address under which others reach this server."""
 
-    Pages of the ``origins`` may upload besides our own.
-    """
-
-    def __init__(self, folder: Path, secret: bytes, base: str, origins: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, secret: bytes, base: str) -> None:
         self._incoming = folder / INCOMING
         self._public = folder / PUBLIC
         self._secret = secret
         self._base = base
-        self._origins = origins
         self._published = StaticFiles(directory=self._public, check_dir=False)
 
     async def start(self) -> None:
@@ -122,10 +119,8 @@ class LocalFiles:
 
     def routes(self) -> list[BaseRoute]:
         """For the application, which serves other things too."""
-        # Browsers ask before a PUT, so that pages of other origins need leave.
-        asking = Middleware(
-            CORSMiddleware, allow_origins=self._origins, allow_methods=["PUT"], allow_headers=["content-type"]
-        )
+        # Pages of any origin may upload: what they need is the address, and nothing that a browser adds by itself.
+        asking = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["PUT"], allow_headers=["content-type"])
         return [
             Route(f"{PREFIX}/{INCOMING}/{{key}}", self._upload, methods=["PUT", "OPTIONS"], middleware=[asking]),
             Route(f"{PREFIX}/{{name}}", self._show, methods=["GET", "HEAD"]),
@@ -136,10 +131,10 @@ class LocalFiles:
             return Response(status_code=204, headers={"allow": "PUT, OPTIONS"})
         key, query, headers = request.path_params["key"], request.query_params, request.headers
         size, ends = query.get("size", ""), query.get("ends", "")
-        if not (size.isdecimal() and ends.isdecimal() and _KEY.fullmatch(key)):
+        if not (_NUMBER.fullmatch(size) and _NUMBER.fullmatch(ends) and _KEY.fullmatch(key)):
             return _refused(403, "SignatureDoesNotMatch")
         expected = self._signature(key, query.get("type", ""), int(size), int(ends))
-        if not hmac.compare_digest(expected, query.get("signature", "")):
+        if not hmac.compare_digest(expected.encode(), query.get("signature", "").encode()):
             return _refused(403, "SignatureDoesNotMatch")
         if wall_now().timestamp() >= int(ends):
             return _refused(403, "Request has expired")
@@ -156,7 +151,8 @@ class LocalFiles:
             return _refused(408, "RequestTimeout")
         except (ClientDisconnect, _Incomplete):
             return _refused(400, "IncompleteBody")
-        except StoreUnavailable:
+        except (StoreUnavailable, OSError) as error:
+            log.error("files.not_received", error=repr(error))
             return _refused(503, "SlowDown")
         return Response(status_code=200)
 

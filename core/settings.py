@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -282,6 +282,12 @@ class Settings(BaseSettings):
             if kind not in kinds or points < 1:
                 raise ValueError(f"{kind}={points}: must be one of {', '.join(kinds)} and at least 1")
         return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        if self.files_bucket_url is not None and not (self.files_access_key and self.files_secret_key):
+            raise ValueError("HUTONG_FILES_BUCKET_URL needs HUTONG_FILES_ACCESS_KEY and HUTONG_FILES_SECRET_KEY")
+        return self
 
     @field_validator("*", mode="before")
     @classmethod

@@ -20,6 +20,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"])
-            complaints.print(f"[red]HUTONG_{name.upper()}[/]: {problem['msg']}")
+            name = (
+                "_".join(["HUTONG", *(str(part).upper() for part in problem["loc"])]) if problem["loc"] else "Settings"
+            )
+            complaints.print(f"[red]{name}[/]: {problem['msg']}")
         raise typer.Exit(2) from None

@@ -278,6 +278,11 @@ async def test_the_sweep_goes_on_after_an_outage(shop: Shop, bucket: Bucket) -> 
     assert await runtime.database.fetchval("SELECT count(*) FROM picture WHERE id = $1", upload.id) == 0
 
 
+def test_a_bucket_without_its_keys_is_told_of_at_the_start() -> None:
+    with pytest.raises(ValueError, match="HUTONG_FILES_ACCESS_KEY"):
+        Settings(files_bucket_url="https://b.s3.example", files_access_key="x")
+
+
 def test_pages_may_show_pictures_of_the_bucket_and_upload_to_it() -> None:
     def policy(**chosen: str) -> str:
         layers = edge(Settings(**chosen))  # type: ignore[arg-type]
@@ -287,6 +292,7 @@ def test_pages_may_show_pictures_of_the_bucket_and_upload_to_it() -> None:
 
     plain = policy()
     assert "img-src 'self' data:;" in plain and "connect-src 'self' ws: wss:;" in plain
-    bucketed = policy(files_bucket_url="https://b.s3.example/x", files_public_url="https://cdn.example/p")
+    keys = {"files_access_key": "x", "files_secret_key": "y"}
+    bucketed = policy(files_bucket_url="https://b.s3.example/x", files_public_url="https://cdn.example/p", **keys)
     assert "img-src 'self' data: https://cdn.example;" in bucketed
     assert "connect-src 'self' ws: wss: https://b.s3.example;" in bucketed

@@ -160,6 +160,9 @@ async def test_the_signature_holds_the_upload_to_what_was_asked(
         "no signature": url.split("&signature=")[0],
         "another signature": url[:-1] + ("0" if url[-1] != "0" else "1"),
         "no numbers": url.replace(f"size={len(content)}", "size=x"),
+        "foreign numbers": url.replace(f"size={len(content)}", "size=%D9%A3"),
+        "a very long number": url.replace(f"size={len(content)}", "size=" + "9" * 5000),
+        "foreign letters": url.split("&signature=")[0] + "&signature=%C3%A9%ED%A0%80",
         "nothing": url.split("?")[0],
     }
     for what, address in forged.items():
@@ -175,6 +178,19 @@ async def test_the_signature_holds_the_upload_to_what_was_asked(
     assert (await send(city, upload, pieces()))[0] == 411
     assert not names(folder, "incoming") & {upload["id"], other["id"]}
     assert (await send(city, upload, content))[0] == 200
+
+
+async def test_a_page_of_another_origin_may_use_an_address_that_it_was_given(city: City, shop: tuple[str, str]) -> None:
+    upload = await request(city, *shop, len(png()))
+    asking = {
+        "Origin": "https://shop.example",
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    response, _ = await get(city, upload["url"], "OPTIONS", **asking)
+    assert (response.status, response.headers["access-control-allow-origin"]) == (200, "*")
+    assert "access-control-allow-credentials" not in response.headers
+    assert (await send(city, upload, png(), Origin="https://shop.example"))[0] == 200
 
 
 async def test_an_address_that_has_expired(city: City, shop: tuple[str, str]) -> None:
