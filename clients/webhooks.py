@@ -12,11 +12,14 @@ import errno
 import socket
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, Protocol
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from models.webhooks import WebhookFault
 
@@ -24,7 +27,9 @@ EXCERPT: Final = 500
 """Bytes of an answer that are kept."""
 EXCERPT_TIME: Final = 2.0
 """Seconds that the body of an answer is waited for, once its status is known."""
-CONNECTIONS: Final = 200
+CONNECT_TIME: Final = 5.0
+NAMES_AT_ONCE: Final = 16
+"""Threads that resolve names: their own, so that names which take long keep nothing else waiting."""
 
 _ASSIGNMENTS: Final = IPv4Network("192.0.0.0/24")  # RFC 6890; Python takes parts of it for public
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052; an IPv4 address in the last four bytes
@@ -81,7 +86,7 @@ class HttpWebhooks:
     """Sends over HTTP. ``allow_loopback``: also to this machine, in development. ``close`` at the end."""
 
     def __init__(self, timeout: float, *, allow_loopback: bool = False) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_TIME))
         self._excerpt_time = min(EXCERPT_TIME, timeout)
         self._allow_loopback = allow_loopback
         self._session: aiohttp.ClientSession | None = None
@@ -114,7 +119,8 @@ class HttpWebhooks:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS, limit_per_host=8, socket_factory=self._socket)
+            # No limit of connections: who sends has one, and time in a queue would count as the receiver's.
+            connector = aiohttp.TCPConnector(limit=0, resolver=_Names(), socket_factory=self._socket)
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
             )
@@ -141,6 +147,29 @@ class HttpWebhooks:
             pass
         response.close()  # not to be used again: there is more to come
         return found
+
+
+class _Names(AbstractResolver):
+    """Resolves names in threads of its own."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(NAMES_AT_ONCE, thread_name_prefix="webhook names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        asked = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, asked)
+        return [
+            # The scope of a link-local address is left out: those are not public anyway.
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST
+            )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _fault(status: int) -> WebhookFault | None:

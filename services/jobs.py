@@ -107,11 +107,15 @@ class JobRunner:
 
     async def run(self) -> None:
         """Take and run jobs until :meth:`stop`."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep(self._main))
-            if self._webhooks is not None:
-                group.create_task(self._keep(self._webhooks))
-                group.create_task(self._relay_webhooks())
+        if self._webhooks is None:
+            await self._keep(self._main)
+            return
+        relaying = asyncio.create_task(self._relay_webhooks(), name="webhooks")
+        try:
+            await asyncio.gather(self._keep(self._main), self._keep(self._webhooks))
+        finally:
+            relaying.cancel()
+            await asyncio.gather(relaying, return_exceptions=True)
 
     async def _keep(self, lane: Lane) -> None:
         failures = 0
@@ -197,7 +201,7 @@ class JobRunner:
     async def _relay_webhooks(self) -> None:
         """Look at the event log again and again. Positions are in the database: what fails is done the next time."""
         interval, swept = self._runtime.settings.webhook_interval.total_seconds(), 0.0
-        while not self._stopping.is_set():
+        while True:
             try:
                 await webhooks.relay(self._runtime)
                 if time.monotonic() - swept >= WEBHOOK_SWEEP:
@@ -205,8 +209,7 @@ class JobRunner:
                     swept = time.monotonic()
             except Exception as error:
                 log.warning("webhooks.not_relayed", error=f"{type(error).__name__}: {error}")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), interval)
+            await asyncio.sleep(interval)
 
     async def _sweep(self, schedule: Schedule) -> None:
         await dispatch.sweep(self._runtime)

@@ -26,8 +26,8 @@ from subscriptions.feeds import Event
 
 log = logs.get(__name__)
 
-FEEDS: Final = 20
-EVENTS: Final = 50
+FEEDS: Final = 10
+EVENTS: Final = 25
 """At most so many feeds, and so many events of each, are taken over in one transaction."""
 OVERDUE: Final = timedelta(seconds=10)
 """What is due for this long, without anybody being at it, has lost its job."""
