@@ -42,12 +42,16 @@ class AddressForbidden(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a request: a status, or the reason why there is none. Neither fault nor 2xx: see ``fault``."""
+    """What came of a request. ``fault`` is None when it was taken; ``status`` when there was no answer.
+
+    ``retry_after``: seconds for which the receiver asks to be left alone (RFC 9110, section 10.2.3).
+    """
 
     status: int | None
     fault: WebhookFault | None
     excerpt: bytes
     duration_ms: int
+    retry_after: int | None = None
 
 
 class WebhookSender(Protocol):
@@ -98,15 +102,18 @@ class HttpWebhooks:
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         began = time.monotonic()
 
-        def answer(status: int | None, fault: WebhookFault | None, excerpt: bytes = b"") -> Answer:
-            return Answer(status, fault, excerpt, round((time.monotonic() - began) * 1000))
+        def answer(
+            status: int | None, fault: WebhookFault | None, excerpt: bytes = b"", retry_after: int | None = None
+        ) -> Answer:
+            return Answer(status, fault, excerpt, round((time.monotonic() - began) * 1000), retry_after)
 
         try:
             async with self._opened().post(
                 url, data=body, headers=headers, allow_redirects=False, timeout=self._timeout
             ) as response:
                 # The status is the answer; what becomes of the body does not change it.
-                return answer(response.status, _fault(response.status), await self._beginning(response))
+                status, later = response.status, _retry_after(response)
+                return answer(status, _fault(status), await self._beginning(response), later)
         except aiohttp.ClientConnectorError as error:
             forbidden = isinstance(getattr(error, "os_error", None), AddressForbidden)
             return answer(None, WebhookFault.ADDRESS if forbidden else WebhookFault.UNREACHABLE)
@@ -147,6 +154,13 @@ class HttpWebhooks:
             pass
         response.close()  # not to be used again: there is more to come
         return found
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> int | None:
+    """In seconds; a date, the other form, is not looked at."""
+    asked = response.headers.get("retry-after", "")
+    busy = response.status in (429, 503)
+    return int(asked) if busy and asked.isascii() and asked.isdigit() and len(asked) < 7 else None
 
 
 class _Names(AbstractResolver):

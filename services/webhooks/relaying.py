@@ -105,16 +105,19 @@ async def _advance(runtime: Runtime, endpoint_id: UUID) -> int | None:
         for position in positions:
             page = pages[position.feed, position.offset]
             reached = page.events[-1].offset if page.events else page.top
+            moved = await unit.sql.execute(
+                'UPDATE webhook_position SET "offset" = $4 WHERE endpoint_id = $1 AND store_id = $2 AND "offset" = $3',
+                endpoint_id,
+                position.store_id,
+                position.offset,
+                reached,
+            )
+            if not moved:  # the store is not shared any more, or again and from elsewhere on
+                continue
             missing = reached - position.offset - len(page.events)
             if missing:
                 new.append(_gap(unit, target, position, missing))
             new.extend(of_events(page.events, position.store_id, target.event_types))
-            await unit.sql.execute(
-                'UPDATE webhook_position SET "offset" = $3 WHERE endpoint_id = $1 AND store_id = $2',
-                endpoint_id,
-                position.store_id,
-                reached,
-            )
         await add(unit, target, new)
         if new and is_free(row, unit.now):
             unit.enqueue("webhook_send", {"endpoint": endpoint_id})

@@ -24,6 +24,8 @@ JITTER: Final = 0.2
 PATIENCE: Final = 5
 """Failures in a row after which an endpoint gets no requests for a while."""
 LONGEST_REST: Final = timedelta(minutes=5)
+LONGEST_ASKED: Final = timedelta(hours=1)
+"""What an endpoint that asks for a rest (``Retry-After``) gets at most."""
 
 
 def pause(attempts: int) -> timedelta | None:
@@ -33,8 +35,10 @@ def pause(attempts: int) -> timedelta | None:
     return RETRIES[attempts - 1] * (1 + random.random() * JITTER)
 
 
-def rest(failures: int) -> timedelta | None:
-    """For how long an endpoint that failed so often in a row is left alone."""
+def rest(failures: int, asked: int | None) -> timedelta | None:
+    """For how long an endpoint that failed so often in a row, or that ``asked`` for some seconds, is left alone."""
+    if asked:
+        return min(timedelta(seconds=asked), LONGEST_ASKED)
     if failures < PATIENCE:
         return None
     return min(timedelta(seconds=2 ** min(failures - PATIENCE, 16)), LONGEST_REST)

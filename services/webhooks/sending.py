@@ -240,7 +240,7 @@ async def _record(turn: Turn, delivery: Delivery, answer: Answer) -> None:
         await _disable(turn, WebhookDisabledReason.GONE, None)
     elif state is WebhookDeliveryState.FAILED:
         await _disable(turn, WebhookDisabledReason.EXHAUSTED, delivery.queued_at)
-    elif (rest := schedule.rest(row["failures"])) is not None:
+    elif (rest := schedule.rest(row["failures"], answer.retry_after)) is not None:
         turn.stopped = True
         await runtime.database.execute(_REST, turn.endpoint_id, now + rest)
 

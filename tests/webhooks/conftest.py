@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
+from clients.webhooks import HttpWebhooks
 from services import partners, webhooks
 from services.runtime import Runtime
 from services.webhooks import Attempt, Delivery, Endpoint
@@ -16,7 +18,8 @@ from tests.ordering.world import City, FakeProvider, build
 from tests.support import make_runtime
 from tests.webhooks.receiver import Receiver, receiving
 
-TIMEOUT = timedelta(milliseconds=300)
+PATIENCE = timedelta(seconds=20)
+"""Longer than any answer that a test wants to have takes."""
 
 
 @dataclass
@@ -32,6 +35,17 @@ class World:
     @property
     def runtime(self) -> Runtime:
         return self.city.runtime
+
+    @asynccontextmanager
+    async def in_a_hurry(self) -> AsyncIterator[None]:
+        """For answers that never come."""
+        patient, sender = self.runtime, HttpWebhooks(0.2, allow_loopback=True)
+        self.city.runtime = replace(patient, webhooks=sender)
+        try:
+            yield
+        finally:
+            self.city.runtime = patient
+            await sender.close()
 
     async def partner(self, *, shared: bool = True) -> UUID:
         made = await partners.create(self.runtime, None, self.city.id, "Partner")
@@ -68,7 +82,7 @@ class World:
 @pytest.fixture(scope="module")
 async def runtime(module_database_url: str) -> AsyncIterator[Runtime]:
     """Shared by the tests of a module: each has a city, and its own time, of which none is over yet."""
-    async with make_runtime(module_database_url, payments=FakeProvider(), webhook_timeout=TIMEOUT) as runtime:
+    async with make_runtime(module_database_url, payments=FakeProvider(), webhook_timeout=PATIENCE) as runtime:
         yield runtime
 
 

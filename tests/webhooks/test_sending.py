@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from models.webhooks import WebhookDeliveryState, WebhookDisabledReason, Webhook
 from services import webhooks
 from services.ordering import actions
 from services.webhooks import schedule
+from subscriptions import feeds
 from tests.webhooks.conftest import World
 from tests.webhooks.receiver import Day, flood, raw, receiving, silence, status, then_silence
 
@@ -97,6 +100,30 @@ async def test_what_is_no_longer_shared_is_not_sent_even_when_it_waits_already(w
     assert world.receiver.types == ["order.paid"]
 
 
+async def test_what_happened_between_two_shares_is_not_told_to_whoever_reads_just_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.city.pay(await world.city.place())
+    read_pages, sharing = feeds.read_pages, list[asyncio.Task[None]]()
+
+    async def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(feeds, "read_pages", read_pages)
+        pages = await read_pages(*args)
+        await webhooks.unshare_store(world.runtime, None, world.partner_id, world.city.store_id)
+        await world.city.accepted()
+        again = webhooks.share_store(world.runtime, None, world.partner_id, world.city.store_id)
+        sharing.append(asyncio.create_task(again))
+        await asyncio.wait(sharing, timeout=0.2)  # it may have to wait for whoever is reading
+        return pages
+
+    monkeypatch.setattr(feeds, "read_pages", meanwhile)
+    await webhooks.relay(world.runtime)
+    await asyncio.gather(*sharing)
+    await world.city.pay(await world.city.place())
+    await world.send()
+    assert world.receiver.types == ["order.paid"]
+
+
 async def test_a_disabled_partner_is_told_nothing(world: World) -> None:
     await world.city.accepted()
     await webhooks.relay(world.runtime)
@@ -127,7 +154,8 @@ BAD_DAYS: list[tuple[str, Day, F, int | None]] = [
 async def test_a_bad_day_is_noted_and_the_event_comes_again(world: World, day: Day, fault: F, code: int | None) -> None:
     world.receiver.days = [day]
     sent = await world.ping()
-    await world.send()
+    async with world.in_a_hurry() if fault is F.TIMEOUT else nullcontext():
+        await world.send()
     after = await world.delivery()
     assert (after.state, after.attempts, len(world.receiver.received)) == (S.PENDING, 1, 1)
     [attempt] = await world.attempts(sent)
@@ -258,7 +286,8 @@ async def test_a_server_that_is_down_gets_a_rest_and_not_a_request_for_each_even
     world.receiver.day = silence
     for _ in range(40):
         await world.ping()
-    await world.send()
+    async with world.in_a_hurry():
+        await world.send()
     asked = len(world.receiver.received)
     assert schedule.PATIENCE <= asked <= schedule.PATIENCE + 3
     endpoint = await world.now()
@@ -273,6 +302,35 @@ async def test_a_server_that_is_down_gets_a_rest_and_not_a_request_for_each_even
     assert {d.state for d in await world.deliveries()} == {S.DELIVERED}
 
 
+async def test_a_server_that_asks_for_a_rest_gets_it(world: World) -> None:
+    world.receiver.days = [status(503, b"", "retry-after: 120")]
+    await world.ping()
+    await world.send()
+    await world.ping()
+    for wait in (0, 119):
+        world.city.later(seconds=wait)
+        await world.send()
+        assert len(world.receiver.received) == 1
+    world.city.later(seconds=1)
+    await world.send()
+    assert {d.state for d in await world.deliveries()} == {S.DELIVERED}
+
+
+@pytest.mark.parametrize("wish", ["soon", "-1", "1e3", "٣", "9999999999", "Wed, 21 Oct 2026 07:28:00 GMT", "0"])
+async def test_a_wish_that_is_no_number_of_seconds_is_passed_over(world: World, wish: str) -> None:
+    world.receiver.days = [status(429, b"", f"retry-after: {wish}")]
+    await world.ping()
+    await world.send()
+    assert ((await world.delivery()).attempts, (await world.now()).resume_at) == (1, None)
+
+
+async def test_a_wish_for_ever_is_granted_for_an_hour(world: World) -> None:
+    world.receiver.days = [status(503, b"", "retry-after: 999999")]
+    await world.ping()
+    await world.send()
+    assert (await world.now()).resume_at == world.city.clock.now() + timedelta(hours=1)
+
+
 # who sends
 
 
@@ -280,7 +338,18 @@ async def test_two_workers_at_once_send_each_event_once(world: World) -> None:
     for _ in range(30):
         await world.ping()
     await world.city.accepted()
-    await asyncio.gather(*[world.send() for _ in range(6)])
+    gate = asyncio.Event()
+
+    async def slow(receiver: object, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await status(204)(world.receiver, writer)
+
+    world.receiver.day = slow
+    workers = [asyncio.create_task(world.send()) for _ in range(3)]
+    await world.receiver.until(lambda: bool(world.receiver.received))
+    await asyncio.gather(*[world.send() for _ in range(3)])  # while somebody waits for an answer
+    gate.set()
+    await asyncio.gather(*workers)
     await world.send()
     assert len(world.receiver.received) == 32
     assert set(Counter(each.id for each in world.receiver.received).values()) == {1}
@@ -322,6 +391,7 @@ async def test_while_one_endpoint_is_slow_the_others_get_theirs(world: World) ->
         await job(world.runtime, {"endpoint": str(world.endpoint.id)})
         assert world.receiver.types == ["order.paid", "order.accepted"]
         assert not stuck.done()
+        slow.released.set()
         await stuck
 
 
