@@ -217,10 +217,10 @@ async def _by_ids(runtime: Runtime, chosen: Chosen[R], source: str, ids: Sequenc
 
 async def create_category(runtime: Runtime, principal: Principal, store_id: UUID, name: str) -> CategoryRecord:
     """A new category at the end of the menu. Raises NotFound, PermissionDenied (clerks), InvalidInput."""
-    _require_managing(principal, store_id, "Store")
+    require_managing(principal, store_id, "Store")
     name = text("name", name, 40)
     async with transaction(runtime) as unit:
-        await _lock_store(unit, store_id)
+        await lock_store(unit, store_id)
         row = await unit.sql.fetchrow(
             "SELECT count(*) AS count, coalesce(max(position), 0) AS last FROM category WHERE store_id = $1", store_id
         )
@@ -248,9 +248,9 @@ async def create_item(runtime: Runtime, principal: Principal, category_id: UUID,
         store_id: UUID | None = await unit.sql.fetchval("SELECT store_id FROM category WHERE id = $1", category_id)
         if store_id is None:
             raise NotFound(resource="Category")
-        _require_managing(principal, store_id, "Category")
+        require_managing(principal, store_id, "Category")
         new = _checked_item(new)
-        currency = await _lock_store(unit, store_id)
+        currency = await lock_store(unit, store_id)
         row = await unit.sql.fetchrow(
             """SELECT count(*) AS count, coalesce(max(position) FILTER (WHERE category_id = $2), 0) AS last
                FROM item WHERE store_id = $1""",
@@ -303,7 +303,8 @@ async def set_stock(runtime: Runtime, principal: Principal, sku_id: UUID, stock:
     return SkuRecord(**row)
 
 
-def _require_managing(principal: Principal, store_id: UUID, resource: str) -> None:
+def require_managing(principal: Principal, store_id: UUID, resource: str) -> None:
+    """Raises NotFound for who does not work at the store, PermissionDenied for its clerks."""
     if not principal.works_at(store_id):
         raise NotFound(resource=resource)
     if not principal.works_at(store_id, managing=True):
@@ -314,8 +315,8 @@ def _staffed(principal: Principal) -> list[UUID]:
     return [store_id for store_id in principal.store_ids if principal.works_at(store_id)]
 
 
-async def _lock_store(unit: Unit, store_id: UUID) -> str:
-    """One change of a menu at a time, so that positions and limits are right; the store's currency."""
+async def lock_store(unit: Unit, store_id: UUID) -> str:
+    """One change of what a store shows at a time, so that positions and limits are right; the store's currency."""
     currency: str | None = await unit.sql.fetchval(
         "SELECT currency FROM store WHERE id = $1 FOR NO KEY UPDATE", store_id
     )

@@ -10,9 +10,8 @@ from uuid import UUID
 from auth.principals import Principal
 from models.files import PicturePlace
 from services import catalog, merchants
-from services.catalog import ItemRecord
+from services.catalog import ItemRecord, lock_store, require_managing
 from services.errors import InvalidInput, NotFound
-from services.files.uploads import lock_store, require_managing
 from services.merchants import StoreRecord
 from services.runtime import Runtime
 from services.unit import Unit, transaction

@@ -26,10 +26,10 @@ from core.ids import encode
 from models.database import Record
 from models.files import PictureFormat, PictureProblem, PictureState
 from services import idempotency
+from services.catalog import lock_store, require_managing
 from services.errors import (
     FilesUnavailable,
     NotFound,
-    PermissionDenied,
     PictureRejected,
     PictureTooLarge,
     TooManyUploads,
@@ -39,7 +39,7 @@ from services.files.formats import BadPicture, Cleaned, clean
 from services.files.records import PictureRecord, pictures_by_ids
 from services.merchants.checks import within
 from services.runtime import Runtime
-from services.unit import Unit, transaction
+from services.unit import transaction
 
 MAX_UNUSED: Final = 50
 """Pictures of one store that are shown nowhere, uploaded or not."""
@@ -214,20 +214,6 @@ async def _row(runtime: Runtime, picture_id: UUID) -> Record:
     if not rows:
         raise NotFound(resource="Picture")
     return rows[0]
-
-
-def require_managing(principal: Principal, store_id: UUID, resource: str) -> None:
-    """Raises NotFound for who does not work at the store, PermissionDenied for its clerks."""
-    if not principal.works_at(store_id):
-        raise NotFound(resource=resource)
-    if not principal.works_at(store_id, managing=True):
-        raise PermissionDenied(reason="managers and owners of the store only")
-
-
-async def lock_store(unit: Unit, store_id: UUID) -> None:
-    """One change of a store's pictures at a time, so that limits and places are right."""
-    if not await unit.sql.fetchval("SELECT 1 FROM store WHERE id = $1 FOR NO KEY UPDATE", store_id):
-        raise NotFound(resource="Store")
 
 
 def _to_json(upload: PictureUpload) -> dict[str, Any]:
