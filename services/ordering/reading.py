@@ -125,7 +125,8 @@ async def lines_of(
     found: list[tuple[str, list[LineRecord]]] = [(of, []) for of in currency.values()]
     for row in rows:
         line = chosen.record(row[:-1])
-        line.currency, lines = found[row[-1] - 1]
+        place: int = row[-1]
+        line.currency, lines = found[place - 1]
         lines.append(line)
     return {order_id: lines for order_id, (_, lines) in zip(currency, found, strict=True)}
 
