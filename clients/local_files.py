@@ -66,8 +66,12 @@ class LocalFiles:
         self._published = StaticFiles(directory=self._public, check_dir=False)
 
     async def start(self) -> None:
-        """Make the folders, and clear away what uploads of a killed process left."""
-        await asyncio.to_thread(self._start)
+        """Make the folders, and clear away what uploads of a killed process left.
+
+        Where that cannot be done everything but pictures works all the same, and the log says so.
+        """
+        with contextlib.suppress(StoreUnavailable):
+            await _on_disk(self._start)
 
     def _start(self) -> None:
         for folder in (self._incoming, self._public):

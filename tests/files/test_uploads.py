@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
+from starlette.applications import Starlette
 
 from auth.principals import View
+from clients.files import StoreUnavailable
+from clients.local_files import LocalFiles
 from core import ids
 from core.clock import wall_now
 from models.identity import GrantRole
@@ -442,6 +446,22 @@ async def test_what_nobody_finished_or_shows_is_swept_away(city: City, shop: tup
     assert (await get(city, shown["url"]))[0].status == 200
     assert (await city.do(owner, COMPLETE, upload=unfinished["id"]))["code"] == "NOT_FOUND"
     assert (await city.do(owner, COMPLETE, upload=shown["id"]))["__typename"] == "Picture"
+
+
+async def test_a_folder_that_cannot_be_written_is_a_store_that_is_not_available(tmp_path: Path) -> None:
+    (tmp_path / "files").write_text("not a folder")
+    store = LocalFiles(tmp_path / "files", b"secret", "")
+    await store.start()
+    with pytest.raises(StoreUnavailable):
+        await store.publish("a.png", png(), "image/png")
+    key = some_id("Picture")
+    address = store.upload_target(key, "image/png", 3, wall_now() + timedelta(minutes=1)).url
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(Starlette(routes=store.routes())), base_url="http://api.example"
+    ) as client:
+        response = await client.put(address, content=b"abc", headers={"content-type": "image/png"})
+        assert response.status_code == 503
+        assert (await client.get("/files/a.png")).status_code == 404
 
 
 async def test_a_multipart_graphql_request_is_refused(city: City) -> None:
