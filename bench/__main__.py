@@ -10,6 +10,7 @@ BENCHES = {
     "execution": "execution to bytes in memory, beside Strawberry, Ariadne and mercurius with its JIT",
     "http": "requests per second per core through HTTP and PostgreSQL, beside Strawberry and a hand-written handler",
     "realtime": "subscriptions: fan-out, memory, reconnects, locations, beside Strawberry and Node graphql-ws",
+    "webhooks": "from an event to a partner's server: what it costs and how late it is",
 }
 
 
