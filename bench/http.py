@@ -1,4 +1,4 @@
-"""Requests through HTTP and PostgreSQL: the product, stock Strawberry on the same models, and a handler by hand.
+"""Requests through HTTP and PostgreSQL: the product, Strawberry and Ariadne on the same models, a handler by hand.
 
 Each server has a core of its own; the client, which is cheap, shares the other one with PostgreSQL. Rounds alternate
 and the medians count. CPU per request is the steady figure; requests per second per core is what it makes.
@@ -23,7 +23,7 @@ SHAPE = """id number state total { amount currency } store { id name }
     lines { itemName quantity total { amount currency } }"""
 LIST = f"query MyOrders($first: Int!) {{ myOrders(first: $first) {{ nodes {{ {SHAPE} }} }} }}"
 ONE = f"query Order($id: ID!) {{ order(id: $id) {{ {SHAPE} }} }}"
-OURS, STRAWBERRY, HAND = "Hutong", "Strawberry", "by hand"
+OURS, STRAWBERRY, ARIADNE, HAND = "Hutong", "Strawberry", "Ariadne", "by hand"
 CONNECTIONS = 16
 
 
@@ -74,10 +74,11 @@ def show(report: Report, found: dict[tuple[str, str], Measured], names: list[str
     report.heading("HTTP with PostgreSQL, medians")
     report.table(["request", "server", "CPU µs", "requests/s per core", f"to {OURS}", "requests/s seen"], rows)
     if STRAWBERRY in names:
-        what = "20 orders"
-        ratio = per_core[OURS, what] / per_core[STRAWBERRY, what]
-        report.target("20 orders against Strawberry", "≥ 3×", f"{ratio:.2f}×", ratio >= 3)
-        share = per_core[OURS, what] / per_core[HAND, what]
+        for what in requests:
+            for peer in (STRAWBERRY, ARIADNE):
+                ratio = per_core[OURS, what] / per_core[peer, what]
+                report.target(f"{what} against {peer}", "≥ 3×", f"{ratio:.2f}×", ratio >= 3)
+        share = per_core[OURS, "20 orders"] / per_core[HAND, "20 orders"]
         report.target("20 orders against by hand", "≥ 50 %", f"{share:.0%}", share >= 0.5)
 
 
@@ -100,9 +101,8 @@ def main(arguments: list[str]) -> None:
         servers: dict[str, Server] = {OURS: Product(OURS, url, folder / "data")}
         if not args.alone:
             consumer = str(made.consumer)
-            servers[STRAWBERRY] = Server(
-                STRAWBERRY, [peers.PYTHON, "-m", "bench.peers.strawberry_http", tortoise_url(url), consumer]
-            )
+            for name, module in ((STRAWBERRY, "strawberry_http"), (ARIADNE, "ariadne_http")):
+                servers[name] = Server(name, [peers.PYTHON, "-m", f"bench.peers.{module}", tortoise_url(url), consumer])
             servers[HAND] = Server(HAND, [peers.PYTHON, "-m", "bench.peers.hand_http", url, consumer])
         for server in servers.values():
             stack.enter_context(server)

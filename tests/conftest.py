@@ -13,7 +13,11 @@ from tests.engines import PostgresServer, Reaper, RedisServer
 
 # `make test` tries the same examples every time, `make fuzz` new ones; both may share a test's database among them.
 settings.register_profile(
-    "test", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    "test",
+    deadline=None,
+    derandomize=True,
+    # How long it takes to make examples says how busy the machine is.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.register_profile("fuzz", settings.get_profile("test"), derandomize=False, max_examples=5000)
 settings.load_profile("test")

@@ -7,7 +7,6 @@ Unlike the product it asks nobody who they are. Arguments: database URL for Tort
 from __future__ import annotations
 
 import sys
-from contextlib import asynccontextmanager
 from typing import Any, NewType
 from uuid import UUID
 
@@ -19,9 +18,9 @@ from strawberry.asgi import GraphQL
 from strawberry.dataloader import DataLoader
 from strawberry.extensions import ParserCache, ValidationCache
 from strawberry.schema.config import StrawberryConfig
-from tortoise import Tortoise
 
 from bench import data
+from bench.peers.reading import lifespan, load_lines, load_stores
 from bench.peers.serving import serve
 from models import merchants, ordering
 
@@ -31,18 +30,6 @@ Int64 = NewType("Int64", int)
 INT64 = strawberry.scalar(name="Int64", serialize=lambda value: value, parse_value=int)
 OrderState = strawberry.enum(ordering.OrderState)
 Info = strawberry.Info[dict[str, Any], None]
-
-
-async def load_stores(keys: list[UUID]) -> list[merchants.Store]:
-    found = await merchants.Store.in_bulk(keys, "id")
-    return [found[key] for key in keys]
-
-
-async def load_lines(keys: list[UUID]) -> list[list[ordering.OrderLine]]:
-    found: dict[UUID, list[ordering.OrderLine]] = {key: [] for key in keys}
-    for line in await ordering.OrderLine.filter(order_id__in=keys).order_by("position"):
-        found[line.order_id].append(line)
-    return [found[key] for key in keys]
 
 
 @strawberry.type
@@ -137,20 +124,5 @@ SCHEMA = strawberry.Schema(
 )
 
 
-@asynccontextmanager
-async def lifespan(_app: Starlette) -> Any:
-    await Tortoise.init(
-        {
-            "connections": {"default": f"{DATABASE}?minsize=2&maxsize=12"},
-            "apps": {"models": {"models": ["models.ordering", "models.merchants"], "default_connection": "default"}},
-            "use_tz": True,
-            "timezone": "UTC",
-        },
-        _enable_global_fallback=True,
-    )
-    yield
-    await Tortoise.close_connections()
-
-
 if __name__ == "__main__":
-    serve(Starlette(routes=[Route("/graphql", App(SCHEMA, graphql_ide=None))], lifespan=lifespan))
+    serve(Starlette(routes=[Route("/graphql", App(SCHEMA, graphql_ide=None))], lifespan=lifespan(DATABASE)))
