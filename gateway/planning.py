@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
@@ -16,6 +16,7 @@ from strawberry.types.fields.resolver import StrawberryResolver
 
 from gateway.compiler import Attribute, Batch, Call, Itself, Native, Plan, Planner, Projection, Resolve
 from resolvers.context import Context
+from resolvers.loading import Loader
 from schema.base import Projected
 from schema.build import DEFINITION
 
@@ -112,28 +113,21 @@ def _positional(resolver: Any, function: Callable[..., Any]) -> tuple[tuple[Give
     return tuple(what for _, what in ordered), call
 
 
-def _loading(load: Any, key: Callable[[Any], Any]) -> Callable[[Context, list[Any]], Awaitable[Any]]:
-    def values(context: Context, sources: list[Any]) -> Awaitable[Any]:
+def _loading(load: Any, key: Callable[[Any], Any]) -> Callable[[Context, list[Any]], Any]:
+    def values(context: Context, sources: list[Any]) -> Any:
         loader = context.loader(load)
         try:
             keys = [key(source) for source in sources]
         except Exception:
-            keys = [_caught(key, source) for source in sources]
-        wanted = [k for k in keys if k is not None and not isinstance(k, Exception)]
-        loading = loader.load_many(wanted)
-        return loading if len(wanted) == len(keys) else _with_gaps(loading, keys)
+            return [_one(loader, key, source) for source in sources]
+        return loader.load_many(keys)
 
     return values
 
 
-def _caught(key: Callable[[Any], Any], source: Any) -> Any:
+def _one(loader: Loader[Any, Any], key: Callable[[Any], Any], source: Any) -> Any:
+    """The value of one source on its way, or why it has no key."""
     try:
-        return key(source)
+        return loader.load(key(source))
     except Exception as error:
         return error
-
-
-async def _with_gaps(loading: Awaitable[Sequence[Any]], keys: list[Any]) -> list[Any]:
-    """The loaded values at the places of their keys; what is no key stays."""
-    found = iter(await loading)
-    return [k if k is None or isinstance(k, Exception) else next(found) for k in keys]

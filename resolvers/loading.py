@@ -40,7 +40,7 @@ class _Turn(Generic[K]):
 
 
 class Loader(Generic[K, V]):
-    """Values by key for one operation: each key is read once, and those of one turn together.
+    """Values by key for one operation: each key is read once, and those of one turn together. None has no value.
 
     ``read`` gets distinct keys, at most MAX_KEYS, and gives their values in the same order. A value that is an
     exception is the failure of its key; when ``read`` raises, all its keys have failed.
@@ -50,7 +50,7 @@ class Loader(Generic[K, V]):
 
     def __init__(self, read: Callable[[list[K]], Awaitable[Sequence[V | Exception]]]) -> None:
         self._read = read
-        self._known: dict[K, V | Exception] = {}
+        self._known: dict[K | None, V | Exception | None] = {None: None}
         self._pending: dict[K, _Turn[K]] = {}
         self._next: _Turn[K] | None = None
 

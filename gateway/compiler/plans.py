@@ -58,10 +58,10 @@ class Batch:
     """Values for many sources at once: ``load(context, sources)`` → their values, in order.
 
     It is called before anything is awaited, so that loads of siblings can be joined. A value that is an Exception
-    is the error of its field.
+    is the error of its field. It may also return a list at once, of values, awaitables and errors.
     """
 
-    load: Callable[[Any, list[Any]], Awaitable[list[Any]]]
+    load: Callable[[Any, list[Any]], Awaitable[list[Any]] | list[Any]]
 
 
 @dataclass(frozen=True, slots=True)

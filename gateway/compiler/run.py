@@ -8,15 +8,14 @@ come out exactly as it makes them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 import graphql
 from graphql import (
     Executor,
     FieldNode,
     GraphQLError,
-    GraphQLObjectType,
     GraphQLResolveInfo,
     Undefined,
     VariableValues,
@@ -26,12 +25,11 @@ from graphql import (
 from graphql.execution.executor import CollectedErrors
 from graphql.pyutils import Path
 
-from gateway.compiler.leaves import PLAIN, Anomaly, is_awaitable, is_of, plain, sequence, type_name
+from gateway.compiler.leaves import is_awaitable
 from gateway.compiler.plans import Attribute, Batch, Call, Itself, Projection, Property, Resolve
+from gateway.compiler.skeletons import EXACT, PlaceOf, Places, Spread, rebuilt
 from gateway.compiler.tree import Field, Level
-
-PlaceOf: TypeAlias = Callable[[int], "Path | None"]
-"""From the number of an object in a level to its path in the response."""
+from gateway.compiler.waiting import abandon, settle, together
 
 _field_resolver: Final = cast(Any, graphql).default_field_resolver
 _type_resolver: Final = cast(Any, graphql).default_type_resolver
@@ -236,6 +234,8 @@ class Run:
         except BaseException:
             for k in quick:
                 begun[k].cancel()
+            for k in slow:
+                abandon(begun[k])
             raise
         return done
 
@@ -300,7 +300,7 @@ class Run:
                 if count == 1 and is_awaitable(values[0]):
                     values[0] = await values[0]
                 elif count > 1:
-                    await _settle(values)
+                    await settle(values)
         except Exception as error:
             values = [error] * count
         complete = one.complete
@@ -344,9 +344,9 @@ class Run:
 
     async def _descend(self, one: Field, values: list[Any], at: PlaceOf) -> list[Any]:
         """Complete objects whose own fields have to be waited for: those of all values at once."""
-        spread = _Spread(self, one)
+        spread = Spread(self, one)
         skeletons = [spread.add(value) for value in values]
-        places = _Places(one, at, skeletons)
+        places = Places(one, at, skeletons)
         groups = spread.groups()
         if len(groups) == 1:
             level, _, rows = groups[0]
@@ -359,16 +359,16 @@ class Run:
                     found[number] = completed
         done: list[Any] = []
         for number, skeleton in enumerate(skeletons):
-            if skeleton is _EXACT:
+            if skeleton is EXACT:
                 done.append(await self._exactly(one, values[number], at(number)))
             elif self.nulled:
                 done.append(self._rebuild(one, skeleton, found, 0, Path(at(number), one.key, one.parent.name)))
             else:
-                done.append(_rebuilt(skeleton, found))
+                done.append(rebuilt(skeleton, found))
         return done
 
     def _rebuild(self, one: Field, skeleton: Any, found: list[Any], depth: int, path: Path) -> Any:
-        """Like :func:`_rebuilt`, with objects that are nulled."""
+        """Like :func:`rebuilt`, with objects that are nulled."""
         value: Any
         if skeleton is None:
             return None
@@ -386,101 +386,6 @@ class Run:
             self.collected.add(value.error, path)
             return None
         return value
-
-
-_EXACT: Final = object()
-"""Instead of the skeleton of a value that graphql-core has to complete."""
-
-
-class _Spread:
-    """Takes the objects out of values that may be lists; what is left, the skeleton, has their numbers instead."""
-
-    def __init__(self, run: Run, one: Field) -> None:
-        self.items: list[Any] = []
-        self._run = run
-        self._one = one
-        self._types: list[str] = []
-        self._abstract = not isinstance(one.named, GraphQLObjectType)
-        self._checked = self._abstract or one.named.is_type_of is not None
-
-    def add(self, value: Any) -> Any:
-        before = len(self.items)
-        try:
-            return self._spread(value, 0)
-        except Exception:
-            del self.items[before:]
-            del self._types[before:]
-            return _EXACT
-
-    def _spread(self, value: Any, depth: int) -> Any:
-        if value is None:
-            if not self._one.nullable[depth]:
-                raise Anomaly
-            return None
-        if depth < len(self._one.nullable) - 1:
-            sequence(value)
-            return [self._spread(item, depth + 1) for item in value]
-        if value.__class__ not in PLAIN:
-            plain(value)
-        if self._checked:
-            self._types.append(self._type(value))
-        self.items.append(value)
-        return len(self.items) - 1
-
-    def _type(self, value: Any) -> str:
-        one, run = self._one, self._run
-        name = type_name(value, run.info(one.index), one.named, _type_resolver) if self._abstract else one.named.name
-        level = one.levels[name]
-        if level.type.is_type_of is not None:
-            is_of(value, run.info(one.index), level.type)
-        return name
-
-    def groups(self) -> list[tuple[Level, list[int], list[Any]]]:
-        """``(level, numbers of its objects, objects)``."""
-        levels = self._one.levels
-        if not self._abstract:
-            return [(levels[self._one.named.name], [], self.items)] if self.items else []
-        numbers: dict[str, list[int]] = {}
-        for number, name in enumerate(self._types):
-            numbers.setdefault(name, []).append(number)
-        return [(levels[name], found, [self.items[n] for n in found]) for name, found in numbers.items()]
-
-
-class _Places:
-    """Paths of the objects of a level, found out only when somebody asks."""
-
-    def __init__(self, one: Field, at: PlaceOf, skeletons: list[Any]) -> None:
-        self._one = one
-        self._at = at
-        self._skeletons = skeletons
-        self._known: dict[int, Path] | None = None
-
-    def at(self, number: int) -> Path:
-        if self._known is None:
-            self._known = {}
-            for row, skeleton in enumerate(self._skeletons):
-                if skeleton is not _EXACT:
-                    self._walk(skeleton, Path(self._at(row), self._one.key, self._one.parent.name))
-        return self._known[number]
-
-    def of(self, numbers: list[int]) -> PlaceOf:
-        return lambda number: self.at(numbers[number])
-
-    def _walk(self, skeleton: Any, path: Path) -> None:
-        assert self._known is not None
-        if isinstance(skeleton, int):
-            self._known[skeleton] = path
-        elif skeleton is not None:
-            for index, part in enumerate(cast(Sequence[Any], skeleton)):
-                self._walk(part, path.add_key(index, None))
-
-
-def _rebuilt(skeleton: Any, found: list[Any]) -> Any:
-    if skeleton.__class__ is int:
-        return found[skeleton]
-    if skeleton is None:
-        return None
-    return [_rebuilt(part, found) for part in skeleton]
 
 
 def nowhere(_number: int) -> None:
@@ -523,36 +428,3 @@ class _LazyHelpers:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run.core.async_helpers, name)
-
-
-async def _settle(values: list[Any]) -> None:
-    """Replace each awaitable by what comes out of it."""
-    pending = [k for k, value in enumerate(values) if value.__class__ not in PLAIN and is_awaitable(value)]
-    if not pending:
-        return
-    results = await together([_caught(values[k]) for k in pending])
-    for k, result in zip(pending, results, strict=True):
-        values[k] = result
-
-
-async def _caught(value: Awaitable[Any]) -> Any:
-    try:
-        return await value
-    except Exception as error:
-        return error
-
-
-async def together(work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """The results of all, run at the same time; when one is cancelled or breaks, none goes on."""
-    if not work:
-        return []
-    if len(work) == 1:
-        return [await work[0]]
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

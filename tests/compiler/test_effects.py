@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from graphql import GraphQLError, GraphQLField, GraphQLObjectType, GraphQLSchema, build_schema, parse
 
 from gateway.compiler import Attribute, Batch, Compiled, Outcome, Planner, Resolve, compile_operation
+from gateway.compiler.plans import default_plan
 from tests.compiler.oracle import Case, coerced, find_operation, run_core, settle
 
 SDL = """
@@ -401,6 +404,46 @@ async def test_cancelling_stops_what_runs(text: str) -> None:
     await settle()
     assert not running
     assert stopped
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ a: wait b: wait_ }",
+        "{ trees { a: wait b: wait } now }",
+        "{ wait trees { wait } }",
+        "{ trees { batched: id w: wait } maybe { batched: id w: wait } }",
+    ],
+)
+async def test_cancelling_at_once_leaves_no_coroutine_behind(text: str) -> None:
+    """What was called and has not begun to run is closed: nobody would ever await it."""
+
+    async def wait(*_: Any) -> int:
+        await asyncio.get_running_loop().create_future()
+        return 1
+
+    def plan(parent: GraphQLObjectType, name: str, definition: GraphQLField) -> Any:
+        if name == "id":
+            return Batch(lambda _context, rows: gapped(rows))
+        return default_plan(parent, name, definition)
+
+    async def gapped(rows: list[Any]) -> list[Any]:
+        return [await wait() for _ in rows]
+
+    made = compiled(schema(wait=wait, wait_=wait), text, Planner(plan))
+    loop = asyncio.get_running_loop()
+    gc.collect()  # what other tests have left
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for turns in range(6):  # the earlier, the less has begun
+            task = asyncio.create_task(outcome(made))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            loop.call_soon(task.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
 
 
 async def test_cancelling_stops_loads() -> None:

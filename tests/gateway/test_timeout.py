@@ -78,8 +78,14 @@ async def test_its_statements_are_cancelled(
             await until(watcher, 0)
             await watcher.close()
         await other.close()
-        for answer in await asyncio.gather(*(ask() for _ in range(2 * settings.database_pool_size))):
+
+        async def served() -> None:
+            while (answer := await ask()).codes == ("OPERATION_TIMEOUT",):
+                pass  # a busy machine may need more than that second
             assert answer.codes == () and answer.has_data
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(served() for _ in range(2 * settings.database_pool_size)))
 
 
 async def test_nothing_is_left_to_the_garbage_collector(database_url: str, tmp_path: Path) -> None:
@@ -93,13 +99,17 @@ async def test_nothing_is_left_to_the_garbage_collector(database_url: str, tmp_p
             operation = gateway.admit(ANONYMOUS, OperationRequest(query=NESTED))
             assert (await gateway.respond(operation, Context(runtime, tails, ANONYMOUS))).codes == ()
 
+        def alive() -> int:
+            return sum(isinstance(each, Context | Run | Loader) for each in gc.get_objects())
+
         for _ in range(3):  # compiled at the second use
             await ask()
         gc.collect()
         gc.disable()
         try:
+            before = alive()  # other tests may have kept some
             await ask()
             await asyncio.sleep(0)
-            assert [type(left) for left in gc.get_objects() if isinstance(left, Context | Run | Loader)] == []
+            assert alive() == before
         finally:
             gc.enable()

@@ -51,6 +51,14 @@ async def test_one_turn_is_one_call_with_distinct_keys() -> None:
     assert source.calls == [[3, 1, 2]]
 
 
+async def test_no_key_has_no_value_and_is_not_read() -> None:
+    source = Source()
+    loader: Loader[int | None, int] = Loader(source.read)  # type: ignore[arg-type]
+    assert await asyncio.gather(loader.load_many([None, 1, None]), loader.load(None)) == [[None, 2, None], None]
+    assert await loader.load_many([None]) == [None]
+    assert source.calls == [[1]]
+
+
 async def test_tasks_that_are_ready_in_the_same_turn_are_merged() -> None:
     source = Source()
     loader = Loader(source.read)
