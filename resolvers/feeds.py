@@ -21,8 +21,8 @@ from services.feeds import Feed
 from subscriptions import paging
 from subscriptions.feeds import Event, Policy
 from subscriptions.paging import FeedPage
-from subscriptions.tail import EventWatcher
 from subscriptions.updates import Update
+from subscriptions.watchers import EventWatcher
 
 T = TypeVar("T")
 

@@ -2,7 +2,8 @@
 
 A feed is named ``kind:key``. Events of one transaction are appended in one call as its last statement; the head
 rows they lock are held until commit, so offsets are in commit order and a cursor never skips. A signal after the
-commit only wakes readers up: losing it delays an event until the next signal or head check, and loses nothing.
+commit brings the event along, to save its readers the reading: losing it delays an event until the next signal or
+head check, and loses nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -142,16 +143,42 @@ class Event:
 
 
 @dataclass(slots=True)
+class Carried:
+    """An event as its signals bring it along, one for all its feeds: what ``log`` (:func:`tops`) has of it."""
+
+    log: str
+    type: str
+    at: datetime
+    text: str
+
+    def of(self, feed: str, offset: int) -> Event:
+        """The event as it is read from ``feed``."""
+        return Event(feed, offset, self.type, self.at, self.text)
+
+
+CARRIED: Final = 16_384
+"""Characters of a payload that a signal carries; a longer one is read from the log."""
+
+
+@dataclass(slots=True)
 class Signal:
-    """ "Something happened": for a logged feed its new top, for the others an optional value; nobody changes it."""
+    """ "Something happened"; nobody changes it.
+
+    For a logged feed it says the new top, and may carry the event there; for the others it may have a value.
+    """
 
     feed: str
     offset: int | None = None
     value: dict[str, Any] | None = None
+    event: Carried | None = None
+
+
+_LOG: Final = "(SELECT epoch || '@' || extract(epoch FROM pg_postmaster_start_time()) FROM feed_epoch)"
+"""The epoch, and which run of which server keeps it, as text."""
 
 
 async def append(connection: Connection, events: Sequence[NewEvent]) -> list[Signal]:
-    """Append ``events`` inside the caller's transaction; returns the signals to publish after its commit.
+    """Append ``events`` inside the caller's transaction; returns the signals to publish after its commit, in order.
 
     Must be the last statement but the commit: it locks feed heads that other transactions wait for.
     """
@@ -159,8 +186,24 @@ async def append(connection: Connection, events: Sequence[NewEvent]) -> list[Sig
         [{"feeds": e.feeds, "type": e.type, "at": e.at, "payload": e.payload} for e in events],
         default=str,  # asyncpg's own UUID class
     ).decode()
-    rows = await connection.fetch("SELECT feed_name, max(feed_offset) AS top FROM feed_append($1) GROUP BY 1", body)
-    return [Signal(row["feed_name"], row["top"]) for row in rows]
+    # What is signalled is the payload as the log will have it, so that nobody can tell from where an event was read.
+    rows = await connection.fetch(
+        f"""WITH appended AS MATERIALIZED (SELECT * FROM feed_append($1))
+            SELECT a.event, a.feed_name, a.feed_offset, {_LOG},
+                   CASE WHEN a.feed_name = given.event -> 'feeds' ->> 0 THEN (given.event -> 'payload')::text END
+            FROM appended a JOIN jsonb_array_elements($1) WITH ORDINALITY AS given(event, place) ON place = a.event + 1
+            ORDER BY a.event, a.feed_name <> given.event -> 'feeds' ->> 0""",
+        body,
+    )
+    signals: list[Signal] = []
+    carried: Carried | None = None
+    for number, feed, offset, log, payload in cast("Sequence[tuple[int, str, int, str, str | None]]", rows):
+        if payload is not None:
+            event = events[number]
+            short = len(payload) <= CARRIED
+            carried = Carried(log, event.type, event.at.astimezone(UTC), payload) if short else None
+        signals.append(Signal(feed, offset, None, carried))
+    return signals
 
 
 async def read(database: Database, feed: str, after: int, limit: int = 500) -> list[Event]:
@@ -222,12 +265,21 @@ async def read_pages(
 
 
 async def tops(database: Database, names: Sequence[str]) -> tuple[str, dict[str, int]]:
-    """The epoch, and the offset of the newest event of each feed; a feed without events is absent."""
+    """The log, and the offset of the newest event of each feed; a feed without events is absent.
+
+    The log's name is its epoch, ``@``, and a mark of the server's run: another one after a restart, and on a server
+    that has taken over. A signal from a log that is not the one that was last read proves nothing.
+    """
     rows = await database.fetch(
-        """SELECT n.epoch, h.feed, h.top FROM feed_epoch n LEFT JOIN feed_head h ON h.feed = ANY($1::text[])""",
+        f"SELECT {_LOG} AS log, h.feed, h.top FROM feed_epoch LEFT JOIN feed_head h ON h.feed = ANY($1::text[])",
         list(names),
     )
-    return rows[0]["epoch"], {row["feed"]: row["top"] for row in rows if row["feed"] is not None}
+    return rows[0]["log"], {row["feed"]: row["top"] for row in rows if row["feed"] is not None}
+
+
+def epoch_of(log: str) -> str:
+    """The epoch in the name of a log."""
+    return log.partition("@")[0]
 
 
 async def epoch(database: Database) -> str:

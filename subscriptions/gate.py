@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from subscriptions.feeds import Signal
-from subscriptions.tail import FeedTails, Watcher
+from subscriptions.tail import FeedTails
+from subscriptions.watchers import Watcher
 
 
 class Gate(Watcher):
@@ -17,6 +18,8 @@ class Gate(Watcher):
     ``moved``: the logged feed may be beyond ``position``, so read its state and set both. ``value`` is the newest
     signalled value that was not taken yet. ``suspect``: values may have been lost.
     """
+
+    __slots__ = ("moved", "position", "suspect", "value")
 
     def __init__(self) -> None:
         super().__init__()

@@ -40,8 +40,8 @@ from resolvers.context import Context
 from resolvers.feeds import Following
 from subscriptions.feeds import Event
 from subscriptions.groups import Group, Rendering, StateGroup, offset_of
-from subscriptions.tail import EventWatcher
 from subscriptions.updates import Update
+from subscriptions.watchers import EventWatcher
 
 _VISIBILITIES: Final = 2000
 

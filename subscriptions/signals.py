@@ -26,6 +26,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final, cast
 
 import orjson
@@ -35,7 +36,7 @@ from redis.asyncio.client import PubSub
 
 from clients.redis import AWAY, connect
 from core import logs
-from subscriptions.feeds import Signal
+from subscriptions.feeds import Carried, Signal
 
 log = logs.get(__name__)
 
@@ -47,6 +48,12 @@ _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 5.0
 _TIMEOUT: Final = 2.0
 _QUEUE: Final = 10_000
+_WAITING: Final = 8 * 1024 * 1024
+"""Characters that may wait for Redis."""
+_TOGETHER: Final = 256 * 1024
+"""Characters from which on a message to Redis is not made longer."""
+_SEPARATOR: Final = "\x1e"
+"""Between messages that travel as one; JSON has none."""
 
 CONNECTED: Final = Gauge(
     "hutong_signals_connected",
@@ -91,7 +98,8 @@ class RedisBackend(BroadcastBackend):
         self._pubsub: PubSub | None = None
         self._events: asyncio.Queue[Event] = asyncio.Queue(_QUEUE)
         self._overflowed: set[str] = set()
-        self._outgoing: deque[tuple[str, str]] = deque(maxlen=_QUEUE)
+        self._outgoing: deque[tuple[str, str]] = deque()
+        self._outgoing_size = 0
         self._waiting = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -126,9 +134,11 @@ class RedisBackend(BroadcastBackend):
     async def publish(self, channel: str, message: Any) -> None:
         if channel in self._channels:
             self._put(channel, message)
-        if len(self._outgoing) == _QUEUE:
-            UNSENT.inc()  # the oldest makes room
         self._outgoing.append((channel, f"{self._origin} {time.time():.6f} {message}"))
+        self._outgoing_size += len(self._outgoing[-1][1])
+        while len(self._outgoing) > _QUEUE or (self._outgoing_size > _WAITING and len(self._outgoing) > 1):
+            UNSENT.inc()  # the oldest makes room
+            self._outgoing_size -= len(self._outgoing.popleft()[1])
         self._waiting.set()
 
     async def next_published(self) -> Event:
@@ -150,8 +160,8 @@ class RedisBackend(BroadcastBackend):
             self._waiting.clear()
             pipeline: Any = self._writer.pipeline(transaction=False)
             count = len(self._outgoing)
-            while self._outgoing:
-                pipeline.publish(*self._outgoing.popleft())
+            for channel, text in self._taken():
+                pipeline.publish(channel, text)
             try:
                 await pipeline.execute()
                 failing = False
@@ -161,14 +171,30 @@ class RedisBackend(BroadcastBackend):
                     log.warning("signals.publish_failed", error=repr(error))
                 failing = True
 
-    def _received(self, channel: str, message: str) -> None:
-        origin, _, rest = message.partition(" ")
-        if origin == self._origin:
-            return
-        sent, _, body = rest.partition(" ")
-        with suppress(ValueError):
-            TRAVEL.observe(max(time.time() - float(sent), 0.0))
-        self._put(channel, body)
+    def _taken(self) -> list[tuple[str, str]]:
+        """What is waiting, messages of a channel that follow each other together: each costs every process a turn."""
+        taken: list[tuple[str, str]] = []
+        together: list[str] = []
+        size = 0
+        while self._outgoing:
+            channel, text = self._outgoing.popleft()
+            together.append(text)
+            size += len(text)
+            if size >= _TOGETHER or not self._outgoing or self._outgoing[0][0] != channel:
+                taken.append((channel, _SEPARATOR.join(together)))
+                together, size = [], 0
+        self._outgoing_size = 0
+        return taken
+
+    def _received(self, channel: str, text: str) -> None:
+        for message in text.split(_SEPARATOR):
+            origin, _, rest = message.partition(" ")
+            if origin == self._origin:
+                continue
+            sent, _, body = rest.partition(" ")
+            with suppress(ValueError):
+                TRAVEL.observe(max(time.time() - float(sent), 0.0))
+            self._put(channel, body)
 
     async def _listen(self) -> None:
         """Keep one subscribed connection; after each failure wait a little longer, up to five seconds."""
@@ -256,11 +282,33 @@ class BroadcastSignals:
 
 
 def encode(signals: Sequence[Signal]) -> str:
-    """A JSON list of ``[feed, offset, value]``."""
-    return orjson.dumps([[s.feed, s.offset, s.value] for s in signals]).decode()
+    """A line of JSON ``[log, [[type, at], …], [[feed, offset, value, n], …]]``; event n's payload is a line."""
+    numbers: dict[int, int] = {}
+    events: list[Carried] = []
+    items: list[tuple[str, int | None, dict[str, Any] | None, int | None]] = []
+    for signal in signals:
+        event, number = signal.event, None
+        if event is not None:
+            number = numbers.setdefault(id(event), len(events))
+            if number == len(events):
+                events.append(event)
+        items.append((signal.feed, signal.offset, signal.value, number))
+    log = events[0].log if events else None
+    head = orjson.dumps([log, [(event.type, event.at) for event in events], items]).decode()
+    # JSON has no line breaks but between its values, and PostgreSQL writes none there.
+    return "\n".join([head, *(event.text for event in events)])
 
 
 def decode(message: str) -> list[Signal] | None:
     """The signals of a message, None for :data:`GAP`. Raises ValueError or TypeError on anything else."""
-    items: list[tuple[str, int | None, dict[str, Any] | None]] | None = orjson.loads(message)
-    return None if items is None else [Signal(feed, offset, value) for feed, offset, value in items]
+    head, *texts = message.split("\n")
+    found: tuple[str, list[tuple[str, str]], list[tuple[str, int | None, dict[str, Any] | None, int | None]]] | None
+    found = orjson.loads(head)
+    if found is None:
+        return None
+    log, heads, items = found
+    fromisoformat = datetime.fromisoformat
+    events = [Carried(log, type, fromisoformat(at), text) for (type, at), text in zip(heads, texts, strict=True)]
+    return [
+        Signal(feed, offset, value, None if number is None else events[number]) for feed, offset, value, number in items
+    ]

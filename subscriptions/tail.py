@@ -1,8 +1,8 @@
 """Following feeds: what this process's subscriptions read.
 
-The process keeps one :class:`FeedTails`. It takes the signals, reads the log (one statement at a time, for all feeds
-that have news) and hands the events to the watchers in memory; nobody else polls. Everything runs on one event loop,
-and a feed's state changes only between two ``await``s, which is all the locking it needs:
+The process keeps one :class:`FeedTails`. It takes the signals, reads the log where they leave something open (one
+statement at a time, for all such feeds) and hands the events to the watchers in memory; nobody else polls. Everything
+runs on one event loop, and a feed's state changes only between two ``await``s, which is all the locking it needs:
 
 - a watcher is attached, so that signals reach its feed, *before* it reads its snapshot or resumes from its cursor;
 - it then reads the log by itself until it stands where the feed's shared position is, and at that moment joins:
@@ -10,27 +10,28 @@ and a feed's state changes only between two ``await``s, which is all the locking
 - a watcher that does not take its events in time loses its queue, not its place: it leaves the shared stream and
   reads the log from its own position again.
 
-A signal is only a reason to read. The head check finds what lost signals would have told.
+The log is the truth. An event that a signal brings along is taken when it is exactly the next one of the shared
+stream and comes from the log that was last read; it is then the event that reading would find. Any other signal (a
+later offset, another log, no event) is a reason to read, and the head check finds what lost signals would have told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
-
-from prometheus_client import Counter, Histogram
 
 from core import logs
 from core.clock import Clock
 from models.database import Database
 from subscriptions import feeds
-from subscriptions.feeds import Cursor, Event, Page, Signal, cursor_text, kind_of
+from subscriptions.feeds import Cursor, Event, FeedKind, Page, Signal, cursor_text, epoch_of, kind_of
 from subscriptions.reader import LogReader, backoff, patiently
+from subscriptions.stream import LAG, UNTOLD, Tail, observe_lag
 from subscriptions.updates import FeedReset, ResetReason, Update, UpdateKind
+from subscriptions.watchers import EventWatcher, StateWatcher, ValueWatcher, Watcher
 
 T = TypeVar("T")
 Snapshot = Callable[[], Awaitable[tuple[int, T]]]
@@ -38,236 +39,13 @@ Snapshot = Callable[[], Awaitable[tuple[int, T]]]
 
 log = logs.get(__name__)
 
-QUEUE: Final = 1000
-"""Events that may wait for one watcher in memory; one that is further behind reads the log."""
 _CHECK_TIMEOUT: Final = 15.0
 _REFRESH: Final = 10.0
 """Seconds after which the state of an unlogged feed is read again even if no signal came."""
-LAG: Final = Histogram(
-    "hutong_feed_lag_seconds",
-    "Real time from the change to its event in this process, for feeds that somebody follows.",
-    ["feed"],
-    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-    registry=None,
-)
-UNTOLD: Final = Counter(
-    "hutong_head_checks_late_total", "Times the head check found events of a feed that no signal told.", registry=None
-)
 METRICS: Final = (LAG, UNTOLD)
 """The gateway's registry exports them."""
 NO_EVENTS: Final = 2**62
 """An offset above all others: asking for what follows it tells top and epoch only."""
-
-
-class _Wake:
-    """An :class:`asyncio.Event` for one who waits, in 60 bytes instead of 800: there is one in every subscription."""
-
-    __slots__ = ("_is_set", "_waiter")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def set(self) -> None:
-        self._is_set = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def clear(self) -> None:
-        self._is_set = False
-
-    async def wait(self) -> None:
-        while not self._is_set:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-
-
-class Watcher:
-    """One subscription of one feed."""
-
-    def __init__(self) -> None:
-        self.woken = _Wake()
-
-    def signalled(self, signal: Signal) -> None:
-        """The feed may have moved."""
-
-    def lost(self) -> None:
-        """Signals that nothing else can replace may have been lost."""
-
-
-class EventWatcher(Watcher):
-    """Wants every event. ``position`` is the offset of the last one it took, None before its snapshot.
-
-    ``verified``: the log is known to have what follows ``position``.
-
-    With ``take`` it parks as soon as it is live and has nothing left to read: from then on ``take`` is called with
-    the events themselves as they come, or with None when it has to read the log by itself again.
-    """
-
-    def __init__(self, take: Callable[[Sequence[Event] | None], None] | None = None) -> None:
-        super().__init__()
-        self.position: int | None = None
-        self.verified = False
-        self.queue: deque[Event] | None = None
-        self.live = False
-        self.take = take
-        self.parked = False
-
-    def offer(self, events: Sequence[Event]) -> bool:
-        """Hand on or queue the events it has not got yet; False when there is no room."""
-        assert self.position is not None
-        if self.parked and self.take is not None:
-            fresh = events if events[0].offset > self.position else [e for e in events if e.offset > self.position]
-            if fresh:
-                self.position = fresh[-1].offset
-                self.take(fresh)
-            return True
-        if self.queue is None:
-            self.queue = deque()
-        last = self.queue[-1].offset if self.queue else self.position
-        fresh = [event for event in events if event.offset > last]
-        if len(self.queue) + len(fresh) > QUEUE:
-            return False
-        self.queue.extend(fresh)
-        self.woken.set()
-        return True
-
-
-class _StateWatcher(Watcher):
-    """Wants to know that the state is no longer the one at ``position``."""
-
-    def __init__(self, logged: bool) -> None:
-        super().__init__()
-        self.position = -1
-        self._logged = logged
-
-    def signalled(self, signal: Signal) -> None:
-        if signal.offset is None or signal.offset > self.position:
-            self.woken.set()
-
-    def lost(self) -> None:
-        if not self._logged:
-            self.woken.set()
-
-
-class _ValueWatcher(Watcher):
-    """Wants the newest value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.value: dict[str, Any] = {}
-
-    def signalled(self, signal: Signal) -> None:
-        if signal.value is not None:
-            self.value = signal.value
-            self.woken.set()
-
-
-class _Tail:
-    """One watched feed. ``target`` is its highest known offset, ``position`` how far its shared stream has got."""
-
-    def __init__(self, name: str, ask: Callable[[str, int, Callable[[Page], None]], None], clock: Clock) -> None:
-        kind = kind_of(name)
-        self.name = name
-        self.logged = kind.logged
-        self.watchers: set[Watcher] = set()
-        self.live: set[EventWatcher] = set()
-        self.target = 0
-        self.position = 0
-        self.signals = 0
-        self.told = 0
-        """Highest offset that a signal told."""
-        self._found = 0
-        self._clock = clock
-        self._lag = LAG.labels(kind.name)
-        self._ask = ask
-        self._reading = False
-
-    def signal(self, signal: Signal) -> None:
-        """Take a signal of this feed, or what a snapshot or the head check found out."""
-        if signal.offset is not None:
-            if signal.offset <= self.target:
-                return
-            self.target = signal.offset
-        self.signals += 1
-        for watcher in self.watchers:
-            watcher.signalled(signal)
-        self._advance()
-
-    def join(self, watcher: EventWatcher) -> bool:
-        """Let ``watcher`` share the stream, if it has read as far as that has got; otherwise it must read on."""
-        if watcher.live:
-            return True
-        if not watcher.verified or watcher.position is None:
-            return False
-        if watcher.position < (self.position if self.live else self.target):
-            return False
-        if not self.live:
-            self.position = watcher.position
-        watcher.live = True
-        watcher.woken.clear()
-        self.live.add(watcher)
-        self._advance()
-        return True
-
-    def leave(self, watcher: EventWatcher) -> None:
-        """Take ``watcher`` out of the shared stream; its position stays."""
-        watcher.live = False
-        watcher.queue = None
-        watcher.woken.set()
-        self.live.discard(watcher)
-        if watcher.parked and watcher.take is not None:
-            watcher.parked = False
-            watcher.take(None)
-
-    def break_up(self) -> None:
-        """End the shared stream: the log is not the one it was reading. Each watcher finds out for itself."""
-        for watcher in self.watchers:
-            if isinstance(watcher, EventWatcher):
-                watcher.verified = False
-                self.leave(watcher)
-            else:
-                watcher.signalled(Signal(self.name))
-        self.position = self.target = 0
-
-    def checked(self, top: int) -> None:
-        """Take what the head check found out."""
-        # A signal that is only on its way comes before the next check.
-        if self._found > self.told:
-            UNTOLD.inc()
-        self._found = top if top > self.target and (self.target or self.live) else 0
-        self.signal(Signal(self.name, top))
-
-    def settle(self, top: int, signals: int) -> None:
-        """Believe the ``top`` that was read when no signal came since there were ``signals`` of them."""
-        self.target = max(top, self.target) if self.signals != signals else top
-
-    def _advance(self) -> None:
-        if self.live and self.target > self.position and not self._reading:
-            self._reading = True
-            after, signals = self.position, self.signals
-            self._ask(self.name, after, lambda page: self._received(page, after, signals))
-
-    def _received(self, page: Page, after: int, signals: int) -> None:
-        self._reading = False
-        self.settle(page.top, signals)
-        if self.live and after == self.position:
-            if page.skips(after):
-                self.break_up()
-            elif page.events:
-                oldest = page.events[0].at
-                self._lag.observe(max((self._clock.now() - oldest).total_seconds() / self._clock.speed, 0.0))
-                for watcher in list(self.live):
-                    if not watcher.offer(page.events):
-                        self.leave(watcher)
-                self.position = page.events[-1].offset
-        self._advance()
 
 
 class FeedTails:
@@ -281,14 +59,18 @@ class FeedTails:
         self._clock = clock
         self._head_check = head_check.total_seconds()
         self._reader = LogReader(database, self._seen)
-        self._tails: dict[str, _Tail] = {}
+        self._tails: dict[str, Tail] = {}
         self._check_now = asyncio.Event()
         self._epoch = ""
+        self._log = ""
+        """The log as last read by name (:func:`feeds.tops`), and one that a signal named, of which it is not known."""
+        self._unknown_log = ""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin reading; the database must be open."""
-        self._epoch = await feeds.epoch(self._database)
+        self._log, _ = await feeds.tops(self._database, [])
+        self._epoch = epoch_of(self._log)
         self._tasks = [asyncio.create_task(self._reader.run()), asyncio.create_task(self._check_heads())]
 
     async def close(self) -> None:
@@ -305,11 +87,32 @@ class FeedTails:
                 for watcher in tail.watchers:
                     watcher.lost()
             return
+        tails, log = self._tails, self._log
+        oldest: dict[FeedKind, datetime] = {}
         for signal in signals:
-            tail = self._tails.get(signal.feed)
-            if tail is not None:
-                tail.told = max(tail.told, signal.offset or 0)
-                tail.signal(signal)
+            tail = tails.get(signal.feed)
+            if tail is None:
+                continue
+            offset, event = signal.offset, signal.event
+            if offset is not None:
+                if offset > tail.told:
+                    tail.told = offset
+                if event is not None:
+                    if event.log != log:
+                        self._doubt(event.log)
+                    elif offset == tail.position + 1 and tail.live:
+                        oldest.setdefault(tail.kind, event.at)
+                        tail.take(signal, event.of(signal.feed, offset))
+                        continue
+            tail.signal(signal)
+        for kind, at in oldest.items():
+            observe_lag(kind, at, self._clock)
+
+    def _doubt(self, log: str) -> None:
+        """Find out whether the log is ``log`` now, which a signal says; once, for it may be one of long ago."""
+        if log != self._unknown_log:
+            self._unknown_log = log
+            self._check_now.set()
 
     @property
     def watched(self) -> int:
@@ -402,7 +205,7 @@ class FeedTails:
         loop = asyncio.get_running_loop()
         pause = min_interval.total_seconds()
         logged = kind_of(feed).logged
-        watcher = _StateWatcher(logged)
+        watcher = StateWatcher(logged)
         with self._attached(feed, watcher) as tail:
             reset: FeedReset | None = None
             read_snapshot = snapshot
@@ -449,25 +252,22 @@ class FeedTails:
         return Values(self, feed, min_interval.total_seconds())
 
     @contextmanager
-    def _attached(self, feed: str, watcher: Watcher) -> Generator[_Tail]:
+    def _attached(self, feed: str, watcher: Watcher) -> Generator[Tail]:
         tail = self.attach(feed, watcher)
         try:
             yield tail
         finally:
             self.detach(tail, watcher)
 
-    def attach(self, feed: str, watcher: Watcher) -> _Tail:
+    def attach(self, feed: str, watcher: Watcher) -> Tail:
         tail = self._tails.get(feed)
         if tail is None:
-            tail = self._tails[feed] = _Tail(feed, self._reader.ask, self._clock)
-        tail.watchers.add(watcher)
+            tail = self._tails[feed] = Tail(feed, self._reader.ask, self._clock)
+        tail.attach(watcher)
         return tail
 
-    def detach(self, tail: _Tail, watcher: Watcher) -> None:
-        tail.watchers.discard(watcher)
-        if isinstance(watcher, EventWatcher):
-            watcher.take = None
-            tail.leave(watcher)
+    def detach(self, tail: Tail, watcher: Watcher) -> None:
+        tail.detach(watcher)
         if not tail.watchers and self._tails.get(tail.name) is tail:
             del self._tails[tail.name]
 
@@ -477,7 +277,7 @@ class FeedTails:
             return
         tail = self._tails.get(feed)
         if tail is not None and tail.live and page.top < tail.position:
-            tail.break_up()
+            self._check_now.set()  # it may be older than an event that a signal has brought
 
     def _is_new(self, epoch: str) -> bool:
         """Whether the log was replaced; then every shared stream has ended."""
@@ -498,12 +298,12 @@ class FeedTails:
             except TimeoutError:
                 pass
             self._check_now.clear()
-            signals = {name: tail.signals for name, tail in self._tails.items() if tail.logged}
+            signals = {name: tail.signals for name, tail in self._tails.items() if tail.kind.logged}
             if not signals:
                 continue
             try:
                 async with asyncio.timeout(_CHECK_TIMEOUT):
-                    epoch, tops = await feeds.tops(self._database, list(signals))
+                    log_read, tops = await feeds.tops(self._database, list(signals))
                 tries = backoff()
             except Exception as error:
                 delay = next(tries)
@@ -511,7 +311,8 @@ class FeedTails:
                 self._check_now.set()
                 await asyncio.sleep(delay)
                 continue
-            self._is_new(epoch)
+            self._log = log_read
+            self._is_new(epoch_of(log_read))
             for name, before in signals.items():
                 tail = self._tails.get(name)
                 top = tops.get(name, 0)
@@ -536,7 +337,7 @@ class FeedTails:
     def top_cursor(self, feed: str) -> str | None:
         """Cursor of the newest event of ``feed`` that this process knows of; None unless it is watched and logged."""
         tail = self._tails.get(feed)
-        return Cursor(self._epoch, tail.target).encode(feed) if tail is not None and tail.logged else None
+        return Cursor(self._epoch, tail.target).encode(feed) if tail is not None and tail.kind.logged else None
 
     def unpark(self, feed: str, watcher: EventWatcher, position: int) -> None:
         """Let a parked ``watcher`` read the log again by itself, from ``position`` on."""
@@ -572,7 +373,7 @@ class Values(AsyncIterator[dict[str, Any]]):
 
     def __init__(self, tails: FeedTails, feed: str, pause: float) -> None:
         self._tails = tails
-        self._watcher = _ValueWatcher()
+        self._watcher = ValueWatcher()
         self._tail = tails.attach(feed, self._watcher)
         self._pause = pause
         self._sent = -pause

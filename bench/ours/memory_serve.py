@@ -1,6 +1,6 @@
 """The product as ``cli serve`` runs it, but with the events of some orders in memory, as the peers have theirs.
 
-Shows what a delivery costs without the event log: no statement to read it and no signal through Redis.
+Shows what a delivery costs without the event log: no statement to write it and no signal through Redis.
 ``POST /publish`` with a list of numbers makes the next event of each order. Argument: a file with the orders' keys.
 """
 
@@ -27,14 +27,11 @@ from services.ordering import reading
 from services.ordering.records import order_to_json
 from services.runtime import Runtime
 from subscriptions import feeds
-from subscriptions.feeds import ORDER, Event, Page, Signal
+from subscriptions.feeds import ORDER, Carried, Event, Page, Signal, epoch_of
 
 ORDERS: Final = [UUID(key) for key in json.loads(Path(sys.argv[1]).read_text())]
 KEPT: Final = 2000
 """Events of one order that a follower may be behind."""
-
-AS_TEXT: Final = "text" in Event.__dataclass_fields__
-"""Whether events carry their payload as it is in the log."""
 
 _read_pages, _tops, _routes = feeds.read_pages, feeds.tops, app.Program.routes
 
@@ -48,12 +45,12 @@ class Log:
         self.top: int = payload["version"]
         self.events: deque[Event] = deque(maxlen=KEPT)
 
-    def append(self) -> None:
+    def append(self) -> Signal:
         self.top += 1
-        payload: Any = {"order": self._order | {"version": self.top}, "actor": "MERCHANT"}
-        if AS_TEXT:
-            payload = orjson.dumps(payload).decode()
-        self.events.append(Event(self._feed, self.top, "order.accepted", wall_now(), payload))
+        payload = orjson.dumps({"order": self._order | {"version": self.top}, "actor": "MERCHANT"}).decode()
+        carried = Carried(LOG[0], "order.accepted", wall_now(), payload)
+        self.events.append(carried.of(self._feed, self.top))
+        return Signal(self._feed, self.top, None, carried)
 
     def after(self, offset: int, limit: int) -> list[Event]:
         missing = self.top - offset
@@ -72,24 +69,24 @@ async def read_pages(
     for feed, after in positions:
         log = LOGS.get(feed)
         if log is not None:
-            pages[feed, after] = Page(EPOCH[0], log.top, log.after(after, limit))
+            pages[feed, after] = Page(epoch_of(LOG[0]), log.top, log.after(after, limit))
     return pages
 
 
 async def tops(database: Database, names: Sequence[str]) -> tuple[str, dict[str, int]]:
-    epoch, found = await _tops(database, names)
-    return epoch, found | {feed: LOGS[feed].top for feed in names if feed in LOGS}
+    log, found = await _tops(database, names)
+    return log, found | {feed: LOGS[feed].top for feed in names if feed in LOGS}
 
 
-EPOCH: Final[list[str]] = []
+LOG: Final[list[str]] = []
 
 
 async def log_of(runtime: Runtime, number: int) -> Log:
     feed = ORDER.of(ORDERS[number])
     log = LOGS.get(feed)
     if log is None:
-        if not EPOCH:
-            EPOCH.append(await feeds.epoch(runtime.database))
+        if not LOG:
+            LOG.append((await _tops(runtime.database, []))[0])
         _, order = await reading.snapshot(runtime, ORDERS[number])
         # As it would come from the log: through JSON.
         log = LOGS[feed] = Log(feed, orjson.loads(orjson.dumps(order_to_json(order), default=str)))
@@ -98,13 +95,11 @@ async def log_of(runtime: Runtime, number: int) -> Log:
 
 def routes(self: app.Program) -> list[BaseRoute]:
     async def publish(request: Request) -> Response:
-        signals: dict[str, Signal] = {}
+        signals: list[Signal] = []
         for number in orjson.loads(await request.body()):
             log = await log_of(self.runtime, number)
-            log.append()
-            feed = ORDER.of(ORDERS[number])
-            signals[feed] = Signal(feed, log.top)
-        self.tails.deliver(list(signals.values()))
+            signals.append(log.append())
+        self.tails.deliver(signals)
         return Response(b"{}", media_type="application/json")
 
     return [Route("/publish", publish, methods=["POST"]), *_routes(self)]

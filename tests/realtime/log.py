@@ -45,6 +45,11 @@ async def append(database: Database, *names: str, count: int = 1) -> list[Signal
         return await feeds.append(connection, events)
 
 
+def bare(signals: list[Signal]) -> list[Signal]:
+    """The signals without their events, as those of long ones are: a reason to read the log."""
+    return [Signal(signal.feed, signal.offset, signal.value) for signal in signals]
+
+
 async def top(database: Database, feed: str) -> int:
     """Offset of the newest event."""
     return (await feeds.tops(database, [feed]))[1].get(feed, 0)

@@ -16,7 +16,7 @@ from core.ids import uuid7
 from subscriptions import signals as signals_module
 from subscriptions.feeds import ORDER, Signal
 from subscriptions.signals import CHANNEL, CONNECTED, CONNECTIONS, BroadcastSignals, RedisBackend, decode, encode
-from subscriptions.tail import LAG, UNTOLD
+from subscriptions.stream import LAG, UNTOLD
 from tests.engines import RedisServer
 from tests.proxy import proxied
 from tests.realtime.log import PATIENCE, append, new_feed, open_tails, reader, take, until

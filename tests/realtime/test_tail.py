@@ -6,6 +6,7 @@ import asyncio
 import gc
 import random
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -14,13 +15,12 @@ import pytest
 
 from core.ids import uuid7
 from models.database import UNAVAILABLE, Database
-from subscriptions import feeds, tail
-from subscriptions import reader as log_reader
+from subscriptions import feeds, tail, watchers
 from subscriptions.feeds import CITY, QUEUE, RIDER_LOCATION, Cursor, Event, NewEvent, Signal
 from subscriptions.tail import FeedTails
 from subscriptions.updates import ResetReason, Update, UpdateKind
 from tests.engines import PostgresServer, Reaper
-from tests.realtime.log import NEVER, PATIENCE, append, new_feed, open_tails, reader, take, top, until
+from tests.realtime.log import NEVER, PATIENCE, append, bare, new_feed, open_tails, reader, take, top, until
 from tests.support import NOON
 
 SOON = timedelta(milliseconds=30)
@@ -75,7 +75,7 @@ async def test_concurrent_writers_lost_signals_and_followers_that_come_and_go(
     database_url: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every follower's snapshot and events equal the log, whatever happens to the signals."""
-    monkeypatch.setattr(tail, "QUEUE", 5)
+    monkeypatch.setattr(watchers, "QUEUE", 5)
     rng = random.Random(seed)
     names = [new_feed() for _ in range(3)]
     followers: list[Follower] = []
@@ -84,9 +84,12 @@ async def test_concurrent_writers_lost_signals_and_followers_that_come_and_go(
     async with open_tails(database_url, SOON) as (database, tails):
 
         def carry(signals: list[Signal]) -> None:
-            """Lose, repeat, delay and reorder."""
+            """Lose, repeat, delay and reorder, some without their event, some with one that proves nothing."""
             for signal in signals:
-                held.extend([signal] * rng.choice([0, 1, 1, 2]))
+                assert signal.event is not None
+                elsewhere = replace(signal.event, log="elsewhere", text='{"mark": "false"}')
+                taken = rng.choice([signal, signal, *bare([signal]), replace(signal, event=elsewhere)])
+                held.extend([taken] * rng.choice([0, 1, 1, 2]))
             rng.shuffle(held)
             while held and rng.random() < 0.6:
                 tails.deliver([held.pop()])
@@ -240,7 +243,7 @@ async def test_log_truncated_and_replaced_under_a_follower(database_url: str) ->
         await take(updates)
         signals = await append(database, feed, count=3)
         await database.execute("DELETE FROM feed_event WHERE feed = $1", feed)
-        tails.deliver(signals)
+        tails.deliver(bare(signals))
         [update] = await take(updates)
         assert update.reset is not None and update.reset.reason is ResetReason.LOG_TRUNCATED
 
@@ -292,24 +295,20 @@ async def test_gap_notice_checks_at_once(database_url: str) -> None:
         assert (await take(updates))[0].value.offset == 1
 
 
-async def test_one_read_for_all_watchers_and_feeds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: list[int] = []
-    original = feeds.read_pages
-
-    async def counted(database: Database, positions: Any, limit: int = 200) -> Any:
-        reads.append(len(positions))
-        return await original(database, positions, limit)
-
-    monkeypatch.setattr(log_reader.feeds, "read_pages", counted)
+@pytest.mark.parametrize(("signals_of", "needed"), [(list, []), (bare, [10])])
+async def test_at_most_one_read_for_all_watchers_and_feeds(
+    database_url: str, reads: list[int], signals_of: Any, needed: list[int]
+) -> None:
+    """None at all for events that come with their signals."""
     names = [new_feed() for _ in range(10)]
     async with open_tails(database_url) as (database, tails):
         streams = [tails.follow(name, None, reader(database, name)) for name in names for _ in range(20)]
         await asyncio.gather(*(take(s) for s in streams))
         tasks = [asyncio.create_task(take(s)) for s in streams]
         await until(lambda: sum(len(t.live) for t in tails._tails.values()) == 200)
-        tails.deliver(await append(database, *names))
+        tails.deliver(signals_of(await append(database, *names)))
         await asyncio.gather(*tasks)
-        assert reads == [10]
+        assert reads == needed
         assert len({id(task.result()[0].value) for task in tasks}) == 10, "watchers share the event in memory"
         await asyncio.gather(*(s.aclose() for s in streams))
 
@@ -365,7 +364,7 @@ async def test_database_outage_is_only_a_delay(reaper: Reaper) -> None:
                 await until(lambda: all(entry.watchers for entry in tails._tails.values()))
                 signals = await append(database, feed, queue)
                 await asyncio.to_thread(server.embedded.stop)
-                tails.deliver(signals)
+                tails.deliver(bare(signals))
                 with pytest.raises(UNAVAILABLE):
                     await top(database, feed)
                 assert not any(task.done() for task in following)
