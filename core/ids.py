@@ -17,7 +17,6 @@ _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _TO_BASE_32: Final = bytes.maketrans(_ALPHABET.encode(), b"0123456789abcdefghijklmnopqrstuv")
 _LENGTH: Final = 26
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
-_TRIPLES: Final = [pair + c for pair in _PAIRS for c in _ALPHABET]
 
 type_prefixes: Final[dict[str, str]] = {
     "Person": "per",
@@ -68,13 +67,14 @@ def uuid7() -> UUID:
 def encode(type_name: str, value: UUID) -> str:
     """The public id of the ``type_name`` whose key is ``value``."""
     n = value.int
-    # Lists are full of ids: a look-up for every 15 bits, in halves that are plain machine words, is five times as
-    # fast as one for every 5 bits of the long number.
-    high, low, triples = n >> 60, n & 0xFFF_FFFF_FFFF_FFFF, _TRIPLES
+    # Lists are full of ids: a look-up for every 10 bits, in halves that are plain machine words, is several times as
+    # fast as one for every 5 bits of the long number. A table for 15 bits would be too large for the processor's cache.
+    high, low, pairs = n >> 60, n & 0xFFF_FFFF_FFFF_FFFF, _PAIRS
     return (
-        f"{type_prefixes[type_name]}_{_PAIRS[high >> 60]}{triples[high >> 45 & 32767]}{triples[high >> 30 & 32767]}"
-        f"{triples[high >> 15 & 32767]}{triples[high & 32767]}{triples[low >> 45]}{triples[low >> 30 & 32767]}"
-        f"{triples[low >> 15 & 32767]}{triples[low & 32767]}"
+        f"{type_prefixes[type_name]}_{pairs[high >> 60]}{pairs[high >> 50 & 1023]}{pairs[high >> 40 & 1023]}"
+        f"{pairs[high >> 30 & 1023]}{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
+        f"{pairs[low >> 50]}{pairs[low >> 40 & 1023]}{pairs[low >> 30 & 1023]}{pairs[low >> 20 & 1023]}"
+        f"{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
     )
 
 

@@ -89,6 +89,28 @@ for metric in (jobs.RUNS, *webhooks.METRICS, *signals.METRICS, *tail.METRICS):
     REGISTRY.register(metric)
 
 
+class Tally:
+    """Counts for a counter what is too frequent to take its lock each time."""
+
+    __slots__ = ("_counter", "_unsaid")
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._unsaid = 0
+        _tallies.append(self)
+
+    def inc(self) -> None:
+        self._unsaid += 1
+
+    def say(self) -> None:
+        """Bring the counter up to date."""
+        unsaid, self._unsaid = self._unsaid, 0
+        self._counter.inc(unsaid)
+
+
+_tallies: Final[list[Tally]] = []
+
+
 @cache
 def requested_cost(view: str) -> Histogram:
     """The series of :data:`REQUESTED_COST` of a view."""
@@ -103,6 +125,8 @@ def actual_cost(view: str) -> Histogram:
 
 def exposition(worker: str | None = None) -> bytes:
     """All metrics of this process in the Prometheus text format; with ``worker``, every series has that label."""
+    for tally in _tallies:
+        tally.say()
     return generate_latest(REGISTRY if worker is None else _Labelled(worker))
 
 

@@ -103,7 +103,7 @@ class Meter:
         self._note = note
 
     def add(self, points: int) -> None:
-        """An event was delivered."""
+        """An event was delivered, which cost something."""
         if not self.points:
             self._note(self)
         self.points += points

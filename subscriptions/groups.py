@@ -48,14 +48,14 @@ class Rendering:
 
     __slots__ = ("body", "cost", "cursor", "failure", "offset", "value", "waiting")
 
-    def __init__(self, update: Any, offset: int = -1) -> None:
+    def __init__(self, value: Any, cursor: str | None, offset: int = -1) -> None:
         self.offset = offset
-        self.value: Any = getattr(update, "value", None)
-        self.cursor: str | None = getattr(update, "cursor", None)
+        self.value = value
+        self.cursor = cursor
         self.body: bytes | None = None
         self.cost = 0
         self.failure: Interrupted | None = None
-        self.waiting: list[Callable[[], None]] = []
+        self.waiting: list[Callable[[], None]] | None = None
 
     @property
     def made(self) -> bool:
@@ -68,20 +68,28 @@ class Rendering:
         gets it. A part that is missing because the database was away will be there then; one that is missing for
         another reason may stay so, and must not stop what comes after it.
         """
-        if UNAVAILABLE in answer.codes or (not answer.has_data and not _OURS.isdisjoint(answer.codes)):
+        codes = answer.codes
+        if codes and (UNAVAILABLE in codes or (not answer.has_data and not _OURS.isdisjoint(codes))):
             self.fail(Interrupted(answer.error_id))
             return
         self.body = answer.body
         self.cost = answer.cost
-        self._tell()
+        if self.waiting is not None:
+            self._tell()
 
     def fail(self, failure: Interrupted) -> None:
         self.failure = failure
         self._tell()
 
+    def when_made(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called when it is made, which it is not yet."""
+        if self.waiting is None:
+            self.waiting = []
+        self.waiting.append(tell)
+
     def _tell(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        for tell in waiting:
+        waiting, self.waiting = self.waiting, None
+        for tell in waiting or ():
             tell()
 
     async def bytes(self) -> bytes:
@@ -93,7 +101,7 @@ class Rendering:
                 if not made.done():
                     made.set_result(None)
 
-            self.waiting.append(tell)
+            self.when_made(tell)
             await made
         if self.failure is not None:
             raise self.failure
@@ -130,9 +138,9 @@ class Group:
             assert self._rendering is not None
             return self._rendering
         cursor = cursor_text(following.context.tails.epoch, event.offset, event.feed)
-        rendering = self._remembered.get(cursor)
-        if rendering is None:
-            rendering = self._remember(following, cursor, event)
+        if len(self.members) == 1 and not self._remembered:
+            return self._of_logged(following, cursor, event)
+        rendering = self._remembered.get(cursor) or self._remember(following, cursor, event)
         if len(self.members) > 1:
             self._event, self._rendering = event, rendering
         return rendering
@@ -141,21 +149,25 @@ class Group:
         """The rendering of an update as it comes from the log."""
         event: Any = update.value
         if not isinstance(event, Event):
-            return self.render(update)
+            return self.render(update, update.value, update.cursor)
         return self._remembered.get(update.cursor) or self._remember(following, update.cursor, event)
 
     def _remember(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
-        value = following.admission.value_of(event)
-        rendering = self.render(Update(cursor, UpdateKind.EVENT, event.type, event.at, None, value), event.offset)
+        rendering = self._of_logged(following, cursor, event)
         if len(self.members) > 1:
             self._remembered[cursor] = rendering
             if len(self._remembered) > _REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
         return rendering
 
-    def render(self, update: Any, offset: int = -1) -> Rendering:
-        """Execute the selection on one update."""
-        rendering = Rendering(update, offset)
+    def _of_logged(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
+        value = following.admission.value_of(event)
+        update = Update(cursor, UpdateKind.EVENT, event.type, event.at, None, value)
+        return self.render(update, value, cursor, event.offset)
+
+    def render(self, update: Any, value: Any = None, cursor: str | None = None, offset: int = -1) -> Rendering:
+        """Execute the selection on one update, which carries ``value`` at ``cursor``."""
+        rendering = Rendering(value, cursor, offset)
         answer = self._groups.gateway.render(self._operation, self._context, update)
         if isinstance(answer, Answer):
             rendering.settle(answer)
@@ -212,7 +224,7 @@ class StateGroup(Group):
                         before = self.last[1]
                         if before.cursor == update.cursor or (feed.distinct and before.value == update.value):
                             continue
-                    rendering = self.render(update)
+                    rendering = self.render(update, update.value, update.cursor)
                     await rendering.bytes()
                     self.last = (offset, rendering)
                     over = feed.over is not None and feed.over(update.value)

@@ -157,7 +157,7 @@ class Subscription(ABC):
         """Deliver what was made of an event, and count what it cost."""
         assert rendering.body is not None
         self.deliver(rendering.body, rendering.cursor, latest)
-        if self._meter is not None:
+        if rendering.cost and self._meter is not None:
             self._meter.add(rendering.cost)
 
     async def _run(self, admit: Callable[[], Awaitable[Operation]], after: str | None) -> None:
@@ -216,7 +216,8 @@ class Subscription(ABC):
         group = Group(self.hub, None, operation, self.context)
         try:
             async for event in source:
-                rendering = group.render(event)
+                value, cursor = getattr(event, "value", None), getattr(event, "cursor", None)
+                rendering = group.render(event, value, cursor)
                 await rendering.bytes()
                 await self._permitted()
                 self._send(rendering, latest=False)
@@ -253,6 +254,12 @@ class Subscription(ABC):
         if events is None:
             self._task = asyncio.create_task(self._guarded(self._read()))
             return
+        try:
+            self._take_events(events)
+        except Exception as error:  # one event must not keep the others of its page from others
+            self.fail(error)
+
+    def _take_events(self, events: Sequence[Event]) -> None:
         if self._held is not None:
             self._read_again(events[0].offset - 1)
             return
@@ -277,7 +284,7 @@ class Subscription(ABC):
                 if rendering.made:
                     self._flush()
                 else:
-                    rendering.waiting.append(self._flush)
+                    rendering.when_made(self._flush)
 
     def _read_again(self, position: int) -> None:
         """Leave the shared stream, to read on from ``position`` with the time to ask whether that is allowed."""
@@ -327,7 +334,7 @@ class Subscription(ABC):
         async with aclosing(following.watch_latest()) as updates:
             first = await anext(updates)
         if first is not None:
-            rendering = group.render(first)
+            rendering = group.render(first, first.value, first.cursor)
             await rendering.bytes()
             await self._permitted()
             self._send(rendering, latest=True)

@@ -164,6 +164,17 @@ class Compiled:
         self.variants[flags] = made
         return made
 
+    def at_once(self, root: Any, context: Any, values: VariableValues) -> bytes | None:
+        """The data, where nothing has to be waited for and nothing goes wrong; None: see what :meth:`run` says."""
+        try:
+            variant = self.variant(values)
+            assemble = variant.root.assemble
+            if variant.root.waiting or assemble is None:
+                return None
+            return orjson.dumps(assemble((root,), Run(variant, root, context, values))[0], option=OPTIONS)
+        except Exception:
+            return None
+
     def run(self, root: Any, context: Any, values: VariableValues) -> Outcome | Awaitable[Outcome]:
         """Execute; at once when nothing has to be waited for. Raises Unsupported before anything has happened."""
         variant = self.variant(values)
