@@ -16,12 +16,13 @@ uvloop says RuntimeError when a connection has ended and is written to before th
 """
 
 
-def connect(url: str, timeout: float, *, retries: int = 1, text: bool = False) -> Redis:
+def connect(url: str, timeout: float, *, retries: int = 1, text: bool = False, protocol: int = 3) -> Redis:
     """A client with a pool of connections; nothing is connected yet.
 
     :param timeout: seconds that connecting, and each answer, may take.
     :param retries: one is enough for a pooled connection that Redis has closed in the meantime.
     :param text: answers are text, not bytes.
+    :param protocol: version of Redis' own protocol.
     """
     return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
@@ -29,4 +30,5 @@ def connect(url: str, timeout: float, *, retries: int = 1, text: bool = False) -
         socket_connect_timeout=timeout,
         socket_timeout=timeout,
         decode_responses=text,
+        protocol=protocol,
     )

@@ -13,13 +13,14 @@ from uuid import UUID
 from auth.principals import Principal, View
 from models.queueing import QueueTicketState
 from services import devices, insight, merchants, queueing
+from services.columns import ALL, Columns
 from services.delivery import reading as riders
 from services.devices import CommandRecord, DeviceRecord
 from services.errors import NotFound
 from services.insight import CityOverview
 from services.ordering import reading as orders
-from services.ordering.machine import actor_of
-from services.ordering.records import DeliveryRecord, OrderRecord, order_from_json
+from services.ordering.machine import ACTORS_LOOK_AT, actor_of
+from services.ordering.records import DeliveryRecord, OrderRecord, orders_in_json
 from services.queueing import Board, Ticket
 from services.runtime import Runtime
 from subscriptions.feeds import (
@@ -53,8 +54,8 @@ class Feed(Generic[T]):
     """The name of the feed to follow, for a principal who may read it. Raises NotFound."""
     snapshot: Callable[[Runtime, Principal, UUID], Awaitable[tuple[int, T]]] | None = None
     """``(offset, state)`` of one instant. Raises NotFound."""
-    value: Callable[[Event], T] | None = None
-    """What an event says. None: the state is read again after an event."""
+    value: Callable[[Event, Columns], T] | None = None
+    """What an event says, as far as it is looked at. None: the state is read again after an event."""
     shows: Callable[[Principal, T], bool] | None = None
     """Whether an admitted principal may see this value; None: every one."""
     over: Callable[[T], bool] | None = None
@@ -65,9 +66,9 @@ class Feed(Generic[T]):
     """The query that polls the same feed; None: it is not logged."""
 
 
-def order_in(event: Event) -> OrderRecord:
-    """The order as it was when the event happened."""
-    return order_from_json(event.payload["order"])
+def order_in(event: Event, columns: Columns = ALL) -> OrderRecord:
+    """The order as it was when the event happened: what is wanted of it, and what says who may see it."""
+    return orders_in_json(columns, ACTORS_LOOK_AT)(event.payload["order"])
 
 
 # one order
@@ -123,8 +124,8 @@ async def _tasks(runtime: Runtime, principal: Principal, rider_id: UUID) -> tupl
     return offset, TasksChange(tasks, [])
 
 
-def _task_of(event: Event) -> TasksChange:
-    delivery = order_in(event).delivery
+def _task_of(event: Event, columns: Columns) -> TasksChange:
+    delivery = order_in(event, columns).delivery
     if delivery is None:
         return TasksChange([], [])
     if delivery.rider_id is None or RIDER_TASKS.of(delivery.rider_id) != event.feed:
@@ -215,7 +216,7 @@ STORE_BOARD: Final[Feed[list[OrderRecord]]] = Feed(
     readers="the store's staff and devices, city admins",
     admit=_admit_to_board,
     snapshot=_board,
-    value=lambda event: [order_in(event)],
+    value=lambda event, columns: [order_in(event, columns)],
 )
 TASKS: Final[Feed[TasksChange]] = Feed(
     name="riderTasks",

@@ -12,6 +12,7 @@ import asyncio
 from asyncio.transports import BaseTransport
 from collections.abc import Callable
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -64,6 +65,33 @@ class _Inbox:
         return not self._messages
 
 
+class _Turn:
+    """Connections that were sent something in this turn of an event loop, and are written to at its end.
+
+    A connection gets all that it was sent in one call of the system; and many calls in a row cost less than as many
+    with something else between them, because receivers are awake.
+    """
+
+    __slots__ = ("_loop", "_unwritten")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._unwritten: list[DirectWebSocketProtocol] = []
+
+    def add(self, connection: DirectWebSocketProtocol) -> None:
+        if not self._unwritten:
+            self._loop.call_soon(self._end)
+        self._unwritten.append(connection)
+
+    def _end(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for connection in unwritten:
+            connection.flush()
+
+
+_turns: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Turn]] = WeakKeyDictionary()
+
+
 class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
     """Give this class to uvicorn as ``ws``."""
 
@@ -74,6 +102,8 @@ class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.queue = cast(Any, _Inbox())
+        self._turn = _turns.get(self.loop) or _turns.setdefault(self.loop, _Turn(self.loop))
+        self._unwritten: bytes | bytearray | None = None
 
     async def send(self, message: Any) -> None:
         await super().send(message)
@@ -110,11 +140,29 @@ class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
         return 0 if self.disconnected else self.transport.get_write_buffer_size()
 
     def send_text(self, parts: tuple[bytes, ...]) -> None:
-        """Send the concatenation of ``parts``, UTF-8, as one message; nothing when the connection is ending."""
-        if not self.close_sent and not self.disconnected:
-            payload = b"".join(parts)
-            length = len(payload)
-            self.transport.write((_HEADERS[length] if length < 4096 else text_header(length)) + payload)
+        """Send the concatenation of ``parts``, UTF-8, as one message; nothing when the connection is ending.
+
+        It is written at the end of this turn of the event loop.
+        """
+        payload = b"".join(parts)
+        length = len(payload)
+        message = (_HEADERS[length] if length < 4096 else text_header(length)) + payload
+        unwritten = self._unwritten
+        if unwritten is None:
+            self._unwritten = message
+            self._turn.add(self)
+            return
+        if unwritten.__class__ is not bytearray:
+            self._unwritten = unwritten = bytearray(unwritten)
+        unwritten += message
+        if len(unwritten) > WRITE_BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was sent in this turn."""
+        unwritten, self._unwritten = self._unwritten, None
+        if unwritten is not None and not self.close_sent and not self.disconnected:
+            self.transport.write(unwritten)
 
     def end(self, code: int, reason: str, patience: float) -> None:
         """Send a close frame, and cut the connection when it is not over in ``patience`` seconds.
@@ -124,6 +172,7 @@ class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent or self.disconnected or self.transport.is_closing():
             self.abort()
             return
+        self.flush()
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True

@@ -161,7 +161,7 @@ class Group:
         return rendering
 
     def _of_logged(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
-        value = following.admission.value_of(event)
+        value = following.admission.value_of(event, self._operation.columns)
         update = Update(cursor, UpdateKind.EVENT, event.type, event.at, None, value)
         return self.render(update, value, cursor, event.offset)
 

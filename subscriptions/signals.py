@@ -89,7 +89,8 @@ class RedisBackend(BroadcastBackend):
 
     def __init__(self, url: str, *, idle: float = 5.0) -> None:
         # A retry inside redis-py would reconnect without telling that messages were lost meanwhile.
-        self._reader = connect(url, _TIMEOUT, retries=0)
+        # With version 3 of the protocol it would write out every message for a debug log that nobody keeps.
+        self._reader = connect(url, _TIMEOUT, retries=0, protocol=2)
         self._writer = connect(url, _TIMEOUT)
         self._idle = idle
         self._origin = os.urandom(6).hex()

@@ -121,6 +121,10 @@ def require(order: OrderRecord, action: OrderAction, actor: Actor) -> Transition
     return transition
 
 
+ACTORS_LOOK_AT: Final = ("consumer_id", "paid_at", "store_id", "city_id")
+"""What :func:`actor_of` looks at, besides the delivery."""
+
+
 def actor_of(order: OrderRecord, principal: Principal) -> Actor | None:
     """As whom ``principal`` may look at and act on the order; None when it is none of the principal's business."""
     match principal.view:

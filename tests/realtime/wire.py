@@ -182,7 +182,7 @@ async def admit_to_state(runtime: Any, principal: Principal, key: UUID) -> str:
 
 WATCHED : Feed[list[str]] = Feed(
     name="watch", kind=ORDER, key="Order", readers="all but the banned", admit=admit_to_marks, snapshot=read_marks,
-    value=lambda event: [event.payload["mark"]],
+    value=lambda event, columns: [event.payload["mark"]],
     shows=lambda principal, value: (principal.subject, value[-1] if value else "") not in STAGE.hidden,
     over=lambda value: "last" in value,
 )  # fmt: skip
