@@ -137,9 +137,10 @@ class Event:
     @property
     def payload(self) -> dict[str, Any]:
         """What happened; decoded when it is asked for, once."""
-        if self._payload is None:
-            self._payload = orjson.loads(self.text)
-        return cast("dict[str, Any]", self._payload)
+        payload = self._payload
+        if payload is None:
+            payload = self._payload = orjson.loads(self.text)
+        return payload
 
 
 @dataclass(slots=True)
@@ -341,26 +342,27 @@ class Cursor:
 
     def encode(self, feed: str) -> str:
         """The text of it in ``feed``."""
-        return cursor_text(self.epoch, self.offset, feed)
+        return cursor_text(self.epoch, self.offset, tag_of(feed))
 
     @classmethod
     def decode(cls, text: str, feed: str) -> Cursor | None:
         """None when ``text`` is not a cursor of ours in ``feed``."""
         epoch, _, rest = text.partition(".")
         offset, _, tag = rest.partition(".")
-        if not epoch or tag != _tag(feed) or not _HEXADECIMAL.fullmatch(offset):
+        if not epoch or tag != tag_of(feed) or not _HEXADECIMAL.fullmatch(offset):
             return None
         return cls(epoch, int(offset, 16))
 
 
-def cursor_text(epoch: str, offset: int, feed: str) -> str:
-    """The text of a cursor, without making one."""
-    return f"{epoch}.{offset:x}.{_tag(feed)}"
+def cursor_text(epoch: str, offset: int, tag: str) -> str:
+    """The text of a cursor, without making one; ``tag`` of :func:`tag_of`."""
+    return f"{epoch}.{offset:x}.{tag}"
 
 
 _HEXADECIMAL: Final = re.compile("[0-9a-f]{1,15}")
 
 
 @lru_cache(maxsize=4096)
-def _tag(feed: str) -> str:
+def tag_of(feed: str) -> str:
+    """The mark of a feed in its cursors."""
     return f"{zlib.crc32(feed.encode()):08x}"

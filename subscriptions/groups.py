@@ -11,7 +11,7 @@ from gateway.execution import Answer, Gateway, Interrupted, Operation
 from gateway.refusals import INTERNAL, TIMEOUT, UNAVAILABLE
 from resolvers.context import Context
 from resolvers.feeds import Following
-from subscriptions.feeds import Cursor, Event, cursor_text
+from subscriptions.feeds import Cursor, Event, cursor_text, tag_of
 from subscriptions.updates import Update, UpdateKind
 
 _OURS: Final = frozenset({INTERNAL, TIMEOUT})
@@ -113,7 +113,7 @@ class Group:
     """Subscriptions that are told the same by the same bytes."""
 
     __slots__ = (
-        "_context", "_event", "_groups", "_operation", "_remembered", "_rendering", "_tasks", "key", "members",
+        "_context", "_event", "_groups", "_operation", "_remembered", "_rendering", "_tag", "_tasks", "key", "members",
     )  # fmt: skip
 
     def __init__(self, groups: Groups, key: Hashable, operation: Operation, context: Context) -> None:
@@ -125,6 +125,7 @@ class Group:
         self._event: Event | None = None
         self._rendering: Rendering | None = None
         self._remembered: dict[str, Rendering] = {}
+        self._tag: str | None = None
         self._tasks: set[asyncio.Future[None]] = set()
 
     def leave(self, member: Member) -> None:
@@ -137,11 +138,15 @@ class Group:
         if event is self._event:
             assert self._rendering is not None
             return self._rendering
-        cursor = cursor_text(following.context.tails.epoch, event.offset, event.feed)
-        if len(self.members) == 1 and not self._remembered:
+        tag = self._tag
+        if tag is None:
+            tag = self._tag = tag_of(event.feed)
+        cursor = cursor_text(following.context.tails.epoch, event.offset, tag)
+        shared = len(self.members) > 1
+        if not shared and not self._remembered:
             return self._of_logged(following, cursor, event)
         rendering = self._remembered.get(cursor) or self._remember(following, cursor, event)
-        if len(self.members) > 1:
+        if shared:
             self._event, self._rendering = event, rendering
         return rendering
 

@@ -97,7 +97,8 @@ class Tail:
             for watcher in self.others:
                 watcher.signalled(signal)
         self._offer((event,))
-        self._advance()
+        if self.target > offset:
+            self._advance()
 
     def join(self, watcher: EventWatcher) -> bool:
         """Let ``watcher`` share the stream, if it has read as far as that has got; otherwise it must read on."""

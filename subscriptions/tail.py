@@ -27,7 +27,7 @@ from core import logs
 from core.clock import Clock
 from models.database import Database
 from subscriptions import feeds
-from subscriptions.feeds import Cursor, Event, FeedKind, Page, Signal, cursor_text, epoch_of, kind_of
+from subscriptions.feeds import Cursor, Event, FeedKind, Page, Signal, epoch_of, kind_of
 from subscriptions.reader import LogReader, backoff, patiently
 from subscriptions.stream import LAG, UNTOLD, Tail, observe_lag
 from subscriptions.updates import FeedReset, ResetReason, Update, UpdateKind
@@ -356,7 +356,7 @@ class FeedTails:
 
 def event_update(epoch: str, event: Event) -> Update[Event]:
     """The delivery of a logged event."""
-    return Update(cursor_text(epoch, event.offset, event.feed), UpdateKind.EVENT, event.type, event.at, None, event)
+    return Update(Cursor(epoch, event.offset).encode(event.feed), UpdateKind.EVENT, event.type, event.at, None, event)
 
 
 def unusable(page: Page, epoch: str, position: int, *, every_event: bool = True) -> ResetReason | None:
