@@ -63,6 +63,11 @@ class Outbox:
         raise NotImplementedError
 
     @property
+    def troubled(self) -> bool:
+        """Whether it is to be looked at, because the connection does not take all that it is sent."""
+        return self.since is not None or self.blocked
+
+    @property
     def waiting(self) -> tuple[int, int]:
         """Number and bytes of the messages that wait here."""
         return (len(self._waiting), self._bytes) if self._waiting else (0, 0)

@@ -96,6 +96,8 @@ class Session(ABC):
         self._tasks: set[asyncio.Task[None]] = set()
         now = self.loop.time()
         self._next_ping = now + self.limits.keep_alive * random.uniform(0.5, 1)
+        self.due = now
+        """When time asks for something next, in the loop's time; a peer that takes nothing is looked at besides."""
         self.recheck_at = now + self.limits.recheck * random.uniform(0.5, 1)
 
     # what a transport does
@@ -128,7 +130,7 @@ class Session(ABC):
     # time
 
     def tend(self, now: float, wall: float) -> None:
-        """Do what the time asks for; ``now`` is of the loop, ``wall`` of the world."""
+        """Do what time asks for, and note when it does next; ``now`` is of the loop, ``wall`` of the world."""
         outbox = self.outbox
         outbox.look(now)
         expires_at = self.principal.expires_at
@@ -140,6 +142,7 @@ class Session(ABC):
             self._next_ping = now + self.limits.keep_alive
             if outbox.since is None:
                 self.ping()
+        self.due = self._next_ping if expires_at is None else min(self._next_ping, now + expires_at - wall)
 
     # who is asking
 
@@ -177,7 +180,7 @@ class Session(ABC):
 
     async def adopt(self, principal: Principal, token: str | None) -> None:
         """Go on as ``principal``; what it may not follow any more ends."""
-        held, self.principal = self.principal, principal
+        held, self.principal, self.due = self.principal, principal, 0.0
         try:
             if principal != replace(held, expires_at=principal.expires_at):
                 for operation in list(self.operations.values()):

@@ -187,7 +187,8 @@ class GraphQLSockets:
             await asyncio.sleep(self.limits.tick)
             now, wall = loop.time(), time.time()
             for socket in list(self._open):
-                socket.tend(now, wall)
+                if socket.due <= now or socket.outbox.troubled:
+                    socket.tend(now, wall)
 
     def _changed(self, subject: UUID) -> None:
         """Grants or sessions of a caller have changed: nothing more for its sockets before that is looked at."""
@@ -298,6 +299,9 @@ class _Socket(Session):
             self.end(Close.SILENT, "silent")
         else:
             super().tend(now, wall)
+            self.due = min(self.due, self._heard + self.limits.silence)
+            if not self._initialised:
+                self.due = min(self.due, self._opened + self.limits.init)
 
     # messages
 
