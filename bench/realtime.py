@@ -1,9 +1,9 @@
 """Subscriptions under load: fan-out, latency, memory, reconnects, locations, several processes, stuck peers.
 
 The server is the product as it is run in production, with PostgreSQL and Redis, alone on one core; the client's
-sockets, the publisher and the engines share the other. Events go through the event log in the product's own unit of
-work, so reading them back is part of the cost. CPU per delivery is the steady figure; what a core could deliver in a
-second follows from it.
+sockets, the publisher and the engines share the other. Events are written to the event log by the product's own unit
+of work and come through Redis. CPU per delivery is the steady figure; what a core could deliver in a second follows
+from it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a delivery costs: one feed with many viewers, and many feeds with one viewer each.
 
-Once with events that go through the event log, in a transaction and with a signal, and read back; and where there
-are peers to compare with also with events from memory, as theirs are.
+Once with events that are written to the event log, in a transaction, and come with a signal through Redis; and where
+there are peers to compare with also with events from memory, as theirs are.
 """
 
 from __future__ import annotations
