@@ -87,17 +87,17 @@ class FilesMutation:
         """Have the file checked by its content and published, without what is no picture in it. May be repeated."""
         return await resolvers.complete_upload(info.context, upload)
 
-    @mutation(result("SetItemPictureResult", Item), M)
+    @mutation(result("SetItemPictureResult", Item), M, A)
     async def set_item_picture(self, info: Info, item: ID, picture: ID | None = None) -> object:
         """Show a picture of the store, or none, at an item. A picture is shown in one place only."""
         return await resolvers.set_item_picture(info.context, item, picture)
 
-    @mutation(result("SetStoreLogoResult", Store), M)
+    @mutation(result("SetStoreLogoResult", Store), M, A)
     async def set_store_logo(self, info: Info, store: ID, picture: ID | None = None) -> object:
         """Show a picture of the store, or none, as its logo."""
         return await resolvers.set_store_logo(info.context, store, picture)
 
-    @mutation(result("SetStorePhotosResult", Store), M)
+    @mutation(result("SetStorePhotosResult", Store), M, A)
     async def set_store_photos(self, info: Info, store: ID, pictures: list[ID]) -> object:
         """Show these pictures of the store, at most nine, in this order."""
         return await resolvers.set_store_photos(info.context, store, pictures)

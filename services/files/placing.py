@@ -1,5 +1,8 @@
 """Where pictures are shown. A picture is shown in one place: putting it elsewhere takes it away there. What is shown
-nowhere any more is removed."""
+nowhere any more is removed.
+
+Managers of the store decide, and admins of its city, who take down what must not be shown; what they do is noted.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from auth.principals import Principal
+from auth.principals import Principal, View
 from models.files import PicturePlace
-from services import catalog, merchants
+from services import audit, catalog, merchants
 from services.catalog import ItemRecord, lock_store, require_managing
 from services.errors import InvalidInput, NotFound
 from services.merchants import StoreRecord
@@ -27,10 +30,10 @@ async def set_item_picture(
         store_id = await unit.sql.fetchval("SELECT store_id FROM item WHERE id = $1", item_id)
         if store_id is None:
             raise NotFound(resource="Item")
-        require_managing(principal, store_id, "Item")
+        await _require_deciding(unit, principal, store_id, "Item")
         await lock_store(unit, store_id)
         shown = [] if picture_id is None else [picture_id]
-        await _show(unit, store_id, PicturePlace.ITEM, shown, item_id)
+        await _show(unit, principal, store_id, PicturePlace.ITEM, shown, item_id)
     return (await catalog.items_by_ids(runtime, [item_id]))[item_id]
 
 
@@ -58,25 +61,43 @@ async def set_store_photos(
 async def _set_of_store(
     runtime: Runtime, principal: Principal, store_id: UUID, place: PicturePlace, picture_ids: Sequence[UUID]
 ) -> StoreRecord:
-    require_managing(principal, store_id, "Store")
     async with transaction(runtime) as unit:
+        await _require_deciding(unit, principal, store_id, "Store")
         await lock_store(unit, store_id)
-        await _show(unit, store_id, place, picture_ids, None)
+        await _show(unit, principal, store_id, place, picture_ids, None)
         return await merchants.get_store(unit, store_id)
 
 
+async def _require_deciding(unit: Unit, principal: Principal, store_id: UUID, resource: str) -> None:
+    if principal.view is not View.ADMIN:
+        require_managing(principal, store_id, resource)
+        return
+    city_id: UUID | None = await unit.sql.fetchval("SELECT city_id FROM store WHERE id = $1", store_id)
+    if city_id is None or not principal.administers(city_id):
+        raise NotFound(resource=resource)
+
+
 async def _show(
-    unit: Unit, store_id: UUID, place: PicturePlace, picture_ids: Sequence[UUID], item_id: UUID | None
+    unit: Unit,
+    principal: Principal,
+    store_id: UUID,
+    place: PicturePlace,
+    picture_ids: Sequence[UUID],
+    item_id: UUID | None,
 ) -> None:
     """Show exactly these pictures in the place. The store is locked. Raises NotFound."""
-    await unit.sql.execute(
+    removed = await unit.sql.fetch(
         """UPDATE picture SET state = 'REMOVED', place = NULL, item_id = NULL
-           WHERE store_id = $1 AND place = $2 AND item_id IS NOT DISTINCT FROM $3 AND id <> ALL($4::uuid[])""",
+           WHERE store_id = $1 AND place = $2 AND item_id IS NOT DISTINCT FROM $3 AND id <> ALL($4::uuid[])
+           RETURNING id, name""",
         store_id,
         place.value,
         item_id,
         list(picture_ids),
     )
+    if principal.view is View.ADMIN:
+        for row in removed:
+            await audit.note(unit, principal, "take_down_picture", row["id"], {"store": store_id, "file": row["name"]})
     for position, picture_id in enumerate(picture_ids):
         shown = await unit.sql.execute(
             """UPDATE picture SET place = $3, item_id = $4, position = $5

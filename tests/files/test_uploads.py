@@ -20,7 +20,7 @@ from clients.local_files import LocalFiles
 from core import ids
 from core.clock import wall_now
 from models.identity import GrantRole
-from services import files, identity
+from services import files, identity, seed
 from services.files import uploads
 from services.unit import transaction
 from tests.api.city import City, codes, key, new_phone, running_city, some_id
@@ -361,6 +361,35 @@ async def test_pictures_of_another_store_cannot_be_shown(city: City, shop: tuple
     refused = await city.do(owner, SET_PHOTOS, store=store, pictures=[foreign["id"]])
     assert refused["code"] == "NOT_FOUND"
     assert await city.do(owner, SHOWN, store=store) == {"logo": None, "photos": []}
+
+
+async def test_an_admin_of_the_city_takes_down_what_must_not_be_shown(city: City, shop: tuple[str, str]) -> None:
+    owner, store = shop
+    bad, worse = [(await picture(city, owner, store, png(n, n))) for n in (1, 2)]
+    (item,) = await items(city, store)
+    await city.do(owner, SET_ITEM, item=item["id"], picture=bad["id"])
+    await city.do(owner, SET_PHOTOS, store=store, pictures=[worse["id"]])
+    elsewhere = await admin_of_another_city(city)
+    assert (await city.do(elsewhere, SET_ITEM, item=item["id"]))["code"] == "NOT_FOUND"
+    assert (await city.do(elsewhere, SET_PHOTOS, store=store, pictures=[]))["code"] == "NOT_FOUND"
+    admin = city.tokens["admin"]
+    assert (await city.do(admin, SET_ITEM, item=item["id"]))["picture"] is None
+    assert (await city.do(admin, SET_PHOTOS, store=store, pictures=[]))["photos"] == []
+    noted = await city.program.runtime.database.fetch(
+        "SELECT target_id, facts FROM audit_entry WHERE action = 'take_down_picture' ORDER BY at"
+    )
+    assert [ids.encode("Picture", row["target_id"]) for row in noted] == [bad["id"], worse["id"]]
+    assert bad["url"].rsplit("/", 1)[1] in noted[0]["facts"]
+
+
+async def admin_of_another_city(city: City) -> str:
+    other = ids.uuid7()
+    await city.execute(
+        "INSERT INTO city VALUES ($1, $2, '杭州', 30.25, 120.16, 'Asia/Shanghai', 'CNY')", other, other.hex
+    )
+    async with transaction(city.program.runtime) as unit:
+        person = await seed.ensure_admin(unit, other, new_phone(), "Somebody")
+    return await city.open_session(person, View.ADMIN)
 
 
 async def test_a_picture_is_shown_in_one_place_and_what_is_shown_nowhere_goes(
