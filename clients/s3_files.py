@@ -23,7 +23,8 @@ from core.clock import wall_now
 
 log = logs.get(__name__)
 
-TIMEOUT: Final = aiohttp.ClientTimeout(total=20, connect=3)
+TIMEOUT: Final = aiohttp.ClientTimeout(total=6, connect=2)
+"""Reading and publishing one after the other still end before an operation has to."""
 OWN_LIFE: Final = 60
 """Seconds for which the addresses of our own requests are good."""
 
