@@ -246,7 +246,7 @@ def _by_null(answer: Answer, data: Any) -> dict[Any, Counter[tuple[Any, ...]]]:
 def call_differences(core: list[tuple[Any, ...]], compiled: list[tuple[Any, ...]], data: bytes | None) -> list[str]:
     """Calls that only one of them made, or that were made twice. ``calls`` begin with their path."""
     found: list[str] = []
-    decoded = None if data is None else orjson.loads(data)
+    decoded = None if data in (None, UNWRITABLE) else orjson.loads(data)
     counts, expected = Counter(compiled), Counter(core)
     for call, count in counts.items():
         if count > max(1, expected[call]):
@@ -269,7 +269,9 @@ def planned_call_differences(core: list[tuple[Any, ...]], compiled: list[tuple[A
     if whole:
         wrong = [call for call in counts.keys() | expected.keys() if counts[call] != expected[call]]
     else:
-        roots = [call for call in counts if call[0].partition(".")[0] in ("Query", "Mutation", "Subscription")]
+        # A planned function's call begins with its name, a resolver's with its path.
+        names = {call: call[0] if isinstance(call[0], str) else call[1] for call in counts}
+        roots = [c for c, name in names.items() if name.partition(".")[0] in ("Query", "Mutation", "Subscription")]
         wrong = [call for call in roots if counts[call] > max(1, expected[call])]
     return [f"called {counts[call]} times, by graphql-core {expected[call]}: {call}" for call in wrong]
 
