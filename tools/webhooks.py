@@ -91,15 +91,27 @@ def create(client_id: ClientId, url: str, types: Types = None, description: str 
 
 
 @webhook_cli.command("list")
-def list_endpoints(client_id: ClientId) -> None:
-    """The endpoints of a partner, and the stores whose orders they are told of."""
+def list_endpoints(
+    client_id: Annotated[
+        str | None, typer.Argument(help="What the partner signs in with. Default: all partners.")
+    ] = None,
+) -> None:
+    """Endpoints of partners, and the stores whose orders they are told of."""
 
     async def work(runtime: Runtime) -> None:
-        partner_id = await operator.partner_called(runtime, client_id)
-        for endpoint in (await webhooks.of_partners(runtime, [partner_id]))[partner_id]:
-            say(_described(endpoint))
-        for store_id in (await webhooks.stores_of(runtime, [partner_id], 1000, None))[partner_id]:
-            say(encode("Store", store_id))
+        partners = {row[0]: row[2] for row in await operator.partners(runtime)}
+        if client_id is not None:
+            partners = {await operator.partner_called(runtime, client_id): client_id}
+        endpoints = await webhooks.of_partners(runtime, list(partners))
+        stores = await webhooks.stores_of(runtime, list(partners), 1000, None)
+        for partner_id, name in partners.items():
+            if not endpoints[partner_id] and not stores[partner_id]:
+                continue
+            say(name)
+            for endpoint in endpoints[partner_id]:
+                say(f"    {_described(endpoint)}")
+            for store_id in stores[partner_id]:
+                say(f"    {encode('Store', store_id)}")
 
     run(work)
 

@@ -40,6 +40,8 @@ async def test_from_sharing_a_store_to_replaying(
     await run("create", client, "http://127.0.0.1/", status=1)  # a production installation
     listed = await run("list", client)
     assert f"{endpoint}  enabled  https://example.com/hook  order.paid, order.ready" in listed and store in listed
+    assert endpoint in await run("list")
+    await run("list", "nobody", status=1)
     assert "whsec_" in await run("rotate-secret", endpoint, "--overlap", "1")
     ping = next(word for word in (await run("ping", endpoint)).split() if word.startswith("whd_"))
     assert ping in await run("deliveries", endpoint, "--state", "PENDING")
