@@ -42,12 +42,13 @@ RULES: Final = (
     Rule("idempotency_record", "created_at < $1", lambda s: s.idempotency_retention),
     Rule("quote", """expires_at < $1 AND NOT EXISTS (SELECT FROM "order" o WHERE o.quote_id = quote.id)"""),
     Rule("device_command", "closed_at < $1", lambda s: s.device_command_retention),
-    # With their attempts. What waits at a disabled endpoint is not kept for ever.
+    # With their attempts. What waits at a disabled endpoint is not kept for ever. What is in the event log still keeps
+    # its delivery: a replay would otherwise send it under another id.
     Rule(
         "webhook_delivery",
         """created_at < $1 AND queued_at < $1 AND (state <> 'PENDING' OR EXISTS (
                SELECT FROM webhook_endpoint e WHERE e.id = webhook_delivery.endpoint_id AND e.state = 'DISABLED'))""",
-        lambda s: s.webhook_retention,
+        lambda s: max(s.webhook_retention, s.feed_retention),
     ),
     Rule("rate_limit", "ends_at < $1", lambda s: timedelta(0), wall=True),
     Rule("one_time_code", "expires_at < $1", wall=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -86,10 +86,10 @@ def _columns(record: type[Any], **other: str) -> str:
     return ", ".join(other.get(name, f'"{name}"') for name in record.__slots__)
 
 
-ENDPOINT: str = _columns(Endpoint, partner_id="client_id AS partner_id")
-SECRET: str = _columns(Secret)
-DELIVERY: str = _columns(Delivery)
-ATTEMPT: str = _columns(Attempt)
+ENDPOINT: Final = _columns(Endpoint, partner_id="client_id AS partner_id")
+SECRET: Final = _columns(Secret)
+DELIVERY: Final = _columns(Delivery)
+ATTEMPT: Final = _columns(Attempt)
 
 
 def endpoint(row: Record) -> Endpoint:

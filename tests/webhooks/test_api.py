@@ -13,8 +13,8 @@ import pytest
 
 from gateway.manifests import BUNDLED
 from tests.api import documents as doc
-from tests.api.city import City, codes, running_city, some_id
-from tests.webhooks.receiver import receiving, status
+from tests.api.city import City, codes, key, running_city, some_id
+from tests.webhooks.receiver import receiving, silence, status
 
 DOCUMENTS = {operation["name"]: operation["id"] for operation in orjson.loads(BUNDLED.read_bytes())["operations"]}
 PENDING = """SELECT count(*) FROM webhook_delivery d JOIN webhook_endpoint e ON e.id = d.endpoint_id
@@ -226,3 +226,23 @@ async def test_what_is_not_shared_any_more(city: City) -> None:
         after = await city.paid(await city.consumer(), store, sku)
         await receiver.until(lambda: len(receiver.received) == 2)
         assert [each.content["data"]["order"]["id"] for each in receiver.received] == [before, after]
+
+
+async def test_many_servers_that_do_not_answer_keep_neither_other_partners_nor_refunds_waiting(city: City) -> None:
+    admin = city.tokens["admin"]
+    owner, store, sku = await city.shop()
+    (stuck, _), (lively, _) = await partner_of(city), await partner_of(city)
+    async with receiving(silence) as silent, receiving() as receiver:
+        for partner in (stuck, lively):
+            await city.do(admin, SHARE, partner=partner, store=store)
+        for _ in range(10):  # as many as there are ordinary jobs at a time
+            await city.do(admin, CREATE, partner=stuck, url=silent.url)
+        await city.paid(await city.consumer(), store, sku)
+        await silent.until(lambda: silent.open == 10)
+        await city.do(admin, CREATE, partner=lively, url=receiver.url)
+        order = await city.paid(await city.consumer(), store, sku)
+        await city.do(owner, doc.REJECT, order=order, key=key())
+        await receiver.until(lambda: "order.refunded" in receiver.types)
+        assert silent.open >= 10
+        for each in (stuck, lively):
+            await city.do(admin, UNSHARE, partner=each, store=store)
