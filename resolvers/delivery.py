@@ -53,7 +53,7 @@ class Sighting:
 
 
 async def _load_riders(context: Context, keys: list[UUID]) -> list[RiderRecord | None]:
-    found = await reading.riders_by_ids(context.runtime, keys)
+    found = await reading.riders_by_ids(context.runtime, keys, context.columns)
     return [found.get(k) for k in keys]
 
 
@@ -160,7 +160,7 @@ current_task = batched(
 
 
 async def viewer_rider(context: Context) -> RiderRecord | None:
-    return await reading.rider_of(context.runtime, context.principal)
+    return await reading.rider_of(context.runtime, context.principal, context.columns)
 
 
 async def my_tasks(context: Context) -> list[DeliveryRecord]:
@@ -174,7 +174,7 @@ async def open_deliveries(context: Context, first: int) -> list[DeliveryRecord]:
 async def _riders_of_cities(
     context: Context, keys: list[UUID], window: tuple[bool, int, UUID | None]
 ) -> dict[UUID, list[RiderRecord]]:
-    return await reading.riders_of_cities(context.runtime, keys, *window)
+    return await reading.riders_of_cities(context.runtime, keys, *window, context.columns)
 
 
 _load_riders_of_cities = by_arguments(_riders_of_cities)

@@ -38,7 +38,7 @@ def actions_of(root: Ticket, info: Info) -> list[QueueAction]:
 
 
 async def _ticket(context: Context, ticket: str) -> Ticket:
-    return await queueing.get_ticket(context.runtime, context.principal, key("QueueTicket", ticket))
+    return await queueing.get_ticket(context.runtime, context.principal, key("QueueTicket", ticket), context.columns)
 
 
 async def queue_ticket(context: Context, ticket: str) -> Ticket | None:
@@ -46,7 +46,9 @@ async def queue_ticket(context: Context, ticket: str) -> Ticket | None:
 
 
 async def my_queue_tickets(context: Context, active: bool) -> list[Ticket]:
-    return await queueing.tickets_of_consumer(context.runtime, context.principal, active=active)
+    return await queueing.tickets_of_consumer(
+        context.runtime, context.principal, active=active, columns=context.columns
+    )
 
 
 # actions
@@ -110,7 +112,7 @@ def value_of(root: Update[Any]) -> Any:
 
 
 async def load_ticket(context: Context, ticket_id: UUID) -> Ticket | None:
-    return await or_none(queueing.get_ticket(context.runtime, context.principal, ticket_id))
+    return await or_none(queueing.get_ticket(context.runtime, context.principal, ticket_id, context.columns))
 
 
 async def load_class(context: Context, class_id: UUID) -> ClassLine | None:

@@ -99,11 +99,14 @@ class Rider(Node):
         M,
     )
     online: bool
-    location: GeoPoint | None = computed(resolvers.own_location, R, A, needs=("id", "city_id", "location"))
+    location: GeoPoint | None = computed(resolvers.own_location, R, A, needs=("id", "city_id", "position"))
     located_at: datetime | None = strawberry.field(metadata=only(R, A))
-    position: RiderLocation | None = computed(resolvers.own_position, R, A)
+    position: RiderLocation | None = computed(resolvers.own_position, R, A, needs=("id", "city_id", "position"))
     connected: bool | None = computed(
-        resolvers.is_connected, A, description="Whether the app was connected some seconds ago."
+        resolvers.is_connected,
+        A,
+        needs=("id", "city_id"),
+        description="Whether the app was connected some seconds ago.",
     )
     current_task: Annotated[Delivery, strawberry.lazy("schema.delivery")] | None = computed(
         resolvers.current_task,

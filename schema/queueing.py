@@ -54,8 +54,10 @@ class QueueTicket(Node):
     taken_at: datetime
     called_at: datetime | None
     seated_at: datetime | None
-    available_actions: list[QueueAction] = strawberry.field(
-        resolver=resolvers.actions_of, description="What the viewer can do to it now."
+    available_actions: list[QueueAction] = computed(
+        resolvers.actions_of,
+        needs=("state", "store_id", "consumer_id"),
+        description="What the viewer can do to it now.",
     )
     version: int
 

@@ -52,7 +52,7 @@ async def riders_near(
         raise InvalidInput(field="radiusMetres", reason=f"must be 1 to {MAX_RADIUS_M}")
     at = to_gcj02(at)
     rows = await runtime.database.fetch(
-        f"""SELECT {COLUMNS} FROM rider
+        f"""SELECT {COLUMNS} FROM rider r
             WHERE city_id = $1 AND online AND latitude IS NOT NULL AND (active_delivery_id IS NULL OR NOT $5)
               AND earth_box(ll_to_earth($2, $3), $4) @> ll_to_earth(latitude, longitude)
             ORDER BY earth_distance(ll_to_earth(latitude, longitude), ll_to_earth($2, $3)), id LIMIT $6""",

@@ -11,7 +11,7 @@ from uuid import UUID
 from auth.principals import Principal
 from core.geo import Point
 from models.delivery import LIVE_WITH_RIDER, DeliveryState
-from services.columns import ALL, Columns
+from services.columns import ALL, Chosen, Columns, Shape
 from services.delivery.fixes import Position
 from services.errors import NotFound
 from services.ordering.records import DeliveryRecord, deliveries
@@ -58,10 +58,15 @@ class RiderRecord:
             self.accuracy_m, self.heading, self.speed = to.accuracy_metres, to.heading, to.speed
 
 
-COLUMNS: Final = (
-    "id, person_id, city_id, name, phone, online, active_delivery_id, "
-    "latitude, longitude, accuracy_m, heading, speed, located_at"
+_PLACE: Final = ("latitude", "longitude", "located_at")
+_RIDERS: Final = Shape(
+    RiderRecord,
+    "r",
+    always=("id", "city_id"),
+    derived={"location": _PLACE, "position": (*_PLACE, "accuracy_m", "heading", "speed")},
 )
+COLUMNS: Final = _RIDERS.choose().sql
+"""Of ``rider r``."""
 
 TASK_STATES: Final = frozenset({DeliveryState.OFFERED, *LIVE_WITH_RIDER})
 """States in which a delivery is a task of its ``rider_id``."""
@@ -71,9 +76,13 @@ def rider_from_row(row: Any) -> RiderRecord:
     return RiderRecord(*[row[c] for c in RiderRecord.__slots__])
 
 
-async def located(runtime: Runtime, rows: Sequence[Any]) -> list[RiderRecord]:
-    """Riders of rows, where they are now."""
-    riders = [rider_from_row(row) for row in rows]
+async def located(
+    runtime: Runtime, rows: Sequence[Any], chosen: Chosen[RiderRecord] | None = None
+) -> list[RiderRecord]:
+    """Riders of rows, where they are now; of the columns ``chosen``, in which where they are may not be asked for."""
+    riders = [rider_from_row(row) if chosen is None else chosen.record(row[: len(chosen.names)]) for row in rows]
+    if chosen is not None and "located_at" not in chosen.names:
+        return riders
     live = await runtime.locations.newest(rider.id for rider in riders)
     for rider in riders:
         if rider.id in live:
@@ -81,15 +90,16 @@ async def located(runtime: Runtime, rows: Sequence[Any]) -> list[RiderRecord]:
     return riders
 
 
-async def riders_by_ids(runtime: Runtime, ids: Sequence[UUID]) -> dict[UUID, RiderRecord]:
+async def riders_by_ids(runtime: Runtime, ids: Sequence[UUID], columns: Columns = ALL) -> dict[UUID, RiderRecord]:
     """Riders by key, without any check of who asks."""
-    rows = await runtime.database.fetch(f"SELECT {COLUMNS} FROM rider WHERE id = ANY($1::uuid[])", list(ids))
-    return {rider.id: rider for rider in await located(runtime, rows)}
+    chosen = _RIDERS.choose(columns.of(RiderRecord))
+    rows = await runtime.database.fetch(f"SELECT {chosen.sql} FROM rider r WHERE r.id = ANY($1::uuid[])", list(ids))
+    return {rider.id: rider for rider in await located(runtime, rows, chosen)}
 
 
-async def rider_of(runtime: Runtime, principal: Principal) -> RiderRecord:
+async def rider_of(runtime: Runtime, principal: Principal, columns: Columns = ALL) -> RiderRecord:
     """The rider behind a rider principal. Raises NotFound."""
-    found = {} if principal.rider_id is None else await riders_by_ids(runtime, [principal.rider_id])
+    found = {} if principal.rider_id is None else await riders_by_ids(runtime, [principal.rider_id], columns)
     if not found:
         raise NotFound(resource="Rider")
     return next(iter(found.values()))
@@ -123,14 +133,16 @@ async def riders_of_city(
 
 
 async def riders_of_cities(
-    runtime: Runtime, city_ids: Sequence[UUID], online_only: bool, limit: int, after: UUID | None
-) -> dict[UUID, list[RiderRecord]]:
+    runtime: Runtime, city_ids: Sequence[UUID], online_only: bool, limit: int, after: UUID | None,
+    columns: Columns = ALL,
+) -> dict[UUID, list[RiderRecord]]:  # fmt: skip
     """Riders of each city in the order of their keys, at most ``limit`` with keys above ``after``."""
-    page = f"""SELECT {COLUMNS} FROM rider WHERE city_id = k.key AND (online OR NOT $2)
-        AND ($3::uuid IS NULL OR id > $3) ORDER BY id LIMIT $4"""
+    chosen = _RIDERS.choose(columns.of(RiderRecord))
+    page = f"""SELECT {chosen.sql} FROM rider r WHERE r.city_id = k.key AND (r.online OR NOT $2)
+        AND ($3::uuid IS NULL OR r.id > $3) ORDER BY r.id LIMIT $4"""
     found = await of_each(runtime, city_ids, "uuid", page, "page.id", online_only, after, limit)
     riders: dict[UUID, list[RiderRecord]] = {city_id: [] for city_id in city_ids}
-    for rider in await located(runtime, [row for rows in found.values() for row in rows]):
+    for rider in await located(runtime, [row for rows in found.values() for row in rows], chosen):
         riders[rider.city_id].append(rider)
     return riders
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from auth.principals import Principal, View
 from models.database import Connection, Database, Record
 from models.queueing import QueueTicketState
+from services.columns import ALL, Columns
 from services.errors import NotFound, PermissionDenied
 from services.queueing.rules import (
     OPEN_STATES,
@@ -43,14 +44,14 @@ _PACE: Final = f"""LEFT JOIN LATERAL (
                count(p.seated_at) FILTER (WHERE p.seated_at > $1::timestamptz - $2::interval) AS seatings,
                min(p.seated_at) FILTER (WHERE p.seated_at > $1::timestamptz - $2::interval) AS first_seated,
                max(p.seated_at) AS last_seated
-        FROM queue_ticket p WHERE p.queue_class_id = c.id AND p.business_date = {_TODAY}
+        FROM queue_ticket p WHERE {{asked}} AND p.queue_class_id = c.id AND p.business_date = {_TODAY}
     ) line ON true"""
 
 _TICKETS: Final = f"""
     SELECT {T_COLUMNS}, coalesce(h.top, 0) AS top, c.table_count, c.turn_minutes,
            line.seatings, line.first_seated, line.last_seated,
            t.business_date < {_TODAY} AS past,
-           CASE WHEN t.state = 'WAITING' THEN 1 + (
+           CASE WHEN $3::bool AND t.state = 'WAITING' THEN 1 + (
                SELECT count(*) FROM queue_ticket w
                WHERE w.queue_class_id = t.queue_class_id AND w.business_date = t.business_date
                  AND w.state = 'WAITING' AND w.rank < t.rank) END AS position
@@ -58,7 +59,7 @@ _TICKETS: Final = f"""
     JOIN store s ON s.id = t.store_id
     JOIN queue_class c ON c.id = t.queue_class_id
     LEFT JOIN feed_head h ON h.feed = 'queue:' || t.store_id
-    {_PACE}
+    {_PACE.format(asked="$3::bool")}
 """
 
 _BOARDS: Final = f"""
@@ -68,7 +69,7 @@ _BOARDS: Final = f"""
     FROM store s
     LEFT JOIN feed_head h ON h.feed = 'queue:' || s.id
     LEFT JOIN queue_class c ON c.store_id = s.id
-    {_PACE}
+    {_PACE.format(asked="true")}
     LEFT JOIN LATERAL (
         (SELECT {COLUMNS}, row_number() OVER (ORDER BY w.rank) AS position FROM queue_ticket w
          WHERE w.queue_class_id = c.id AND w.business_date = {_TODAY} AND w.state = 'WAITING'
@@ -122,7 +123,7 @@ def view(row: Record, now: datetime) -> Ticket:
 
 async def view_of(source: Connection, now: datetime, ticket_id: UUID) -> Ticket:
     """The ticket as it stands at ``now``, for a caller who may see it. Raises NotFound."""
-    row = await source.fetchrow(f"{_TICKETS} WHERE t.id = $3", now, PACE_WINDOW, ticket_id)
+    row = await source.fetchrow(f"{_TICKETS} WHERE t.id = $4", now, PACE_WINDOW, True, ticket_id)
     if row is None:
         raise NotFound(resource="QueueTicket")
     return view(row, now)
@@ -135,13 +136,21 @@ def signed_in(principal: Principal) -> UUID:
     return principal.subject
 
 
-async def ticket_snapshot(runtime: Runtime, principal: Principal, ticket_id: UUID) -> tuple[int, Ticket]:
+def _in_line(columns: Columns) -> bool:
+    """Whether somebody looks at the place in line or the wait, for which the whole line is counted."""
+    wanted = columns.of(Ticket)
+    return wanted is None or not wanted.isdisjoint(("position", "estimated_wait_minutes"))
+
+
+async def ticket_snapshot(
+    runtime: Runtime, principal: Principal, ticket_id: UUID, columns: Columns = ALL
+) -> tuple[int, Ticket]:
     """The store's queue feed offset and the ticket at that offset, for its owner, the store's staff and devices.
 
     Raises NotFound.
     """
     now = runtime.clock.now()
-    row = await runtime.database.fetchrow(f"{_TICKETS} WHERE t.id = $3", now, PACE_WINDOW, ticket_id)
+    row = await runtime.database.fetchrow(f"{_TICKETS} WHERE t.id = $4", now, PACE_WINDOW, _in_line(columns), ticket_id)
     if row is not None:
         ticket = view(row, now)
         if actor_of(principal, ticket) is not None or principal.works_at(ticket.store_id):
@@ -149,21 +158,24 @@ async def ticket_snapshot(runtime: Runtime, principal: Principal, ticket_id: UUI
     raise NotFound(resource="QueueTicket")
 
 
-async def get_ticket(runtime: Runtime, principal: Principal, ticket_id: UUID) -> Ticket:
+async def get_ticket(runtime: Runtime, principal: Principal, ticket_id: UUID, columns: Columns = ALL) -> Ticket:
     """One ticket, for its owner, the store's staff and devices. Raises NotFound."""
-    return (await ticket_snapshot(runtime, principal, ticket_id))[1]
+    return (await ticket_snapshot(runtime, principal, ticket_id, columns))[1]
 
 
-async def tickets_of_consumer(runtime: Runtime, principal: Principal, *, active: bool) -> list[Ticket]:
+async def tickets_of_consumer(
+    runtime: Runtime, principal: Principal, *, active: bool, columns: Columns = ALL
+) -> list[Ticket]:
     """The caller's tickets, newest first: those something can still happen to, or with ``active`` false the last
     HISTORY_SHOWN of all. Raises PermissionDenied when nobody is signed in."""
     now = runtime.clock.now()
     rows = await runtime.database.fetch(
-        f"""{_TICKETS} WHERE t.consumer_id = $3 AND (NOT $4::bool OR (
-                t.state = ANY($5::text[]) AND t.business_date >= {_TODAY}))
+        f"""{_TICKETS} WHERE t.consumer_id = $4 AND (NOT $5::bool OR (
+                t.state = ANY($6::text[]) AND t.business_date >= {_TODAY}))
             ORDER BY t.id DESC LIMIT {HISTORY_SHOWN}""",
         now,
         PACE_WINDOW,
+        _in_line(columns),
         signed_in(principal),
         active,
         list(OPEN_STATES),

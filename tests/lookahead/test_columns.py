@@ -15,16 +15,19 @@ from schema.build import full_schema
 from schema.selection import columns_of, needs_of
 from services import catalog, payments
 from services.columns import ALL, Columns, Shape
+from services.delivery import reading as riders
 from services.files import records as pictures
 from services.identity.people import _PEOPLE
 from services.merchants import records as stores
 from services.ordering import reading, records
 from services.ordering.records import DeliveryRecord, OrderRecord, deliveries, orders
 from services.payments import PaymentRecord
+from services.queueing import reading as queueing
 
 SHAPES: list[Shape[Any]] = [
     records._ORDERS,
     records._DELIVERIES,
+    riders._RIDERS,
     reading._LINES,
     payments._PAYMENTS,
     _PEOPLE,
@@ -132,3 +135,15 @@ def test_orders_are_joined_with_deliveries_only_where_one_is_looked_at() -> None
     assert "JOIN" not in deliveries(Columns({DeliveryRecord: frozenset({"eta"})})).sql
     assert "JOIN delivery" in orders(ALL).sql and "o.note" in orders(ALL).sql
     assert orders(few, "paid_at").sql == 'SELECT o.id, o.number, o.paid_at FROM "order" o'
+
+
+def test_the_place_of_a_rider_and_the_line_of_a_ticket_are_asked_for_only_where_they_are_shown() -> None:
+    name = chosen(View.CONSUMER, "query ($id: ID!) { order(id: $id) { delivery { rider { id name } } } }")
+    assert riders._RIDERS.choose(name.of(riders.RiderRecord)).names == ("id", "city_id", "name")
+    place = chosen(View.RIDER, "{ rider { location { latitude } } }")
+    assert set(riders._RIDERS.choose(place.of(riders.RiderRecord)).names) >= {"latitude", "longitude", "located_at"}
+    ticket = "query ($id: ID!) { queueTicket(id: $id) { number state availableActions %s } }"
+    assert not queueing._in_line(chosen(View.CONSUMER, ticket % ""))
+    assert queueing._in_line(chosen(View.CONSUMER, ticket % "position"))
+    assert queueing._in_line(chosen(View.CONSUMER, ticket % "estimatedWaitMinutes"))
+    assert queueing._in_line(ALL)
