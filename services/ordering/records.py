@@ -201,6 +201,7 @@ def _from_json(record: type[R], blank: str, columns: tuple[str, ...]) -> Callabl
     return cast("Callable[[dict[str, Any]], R]", names["make"])
 
 
+@lru_cache(maxsize=512)
 def _orders_from_json(of_order: Wanted, of_delivery: Wanted) -> Callable[[dict[str, Any]], OrderRecord]:
     make_order = _from_json(OrderRecord, "delivery", _ORDERS.choose(of_order).names)
     make_delivery = _from_json(DeliveryRecord, "order", _DELIVERIES.choose(of_delivery).names)

@@ -129,6 +129,12 @@ class Business:
                 self.troubles[f"{type(error).__name__} {error}"[:120]] += 1
             await asyncio.sleep(self._random.uniform(0, pace))
 
+    async def once(self, operation: Operation, session: Session, **variables: Any) -> Any:
+        """The answer to one attempt. Raises Refused and CallFailed."""
+        answer = await self._api.call(operation, session, urgent=True, **variables)
+        self.calls += 1
+        return answer
+
     async def do(self, operation: Operation, session: Session, **variables: Any) -> Any:
         """The answer, however often it takes; None when an attempt whose answer was lost turns out to have worked."""
         unknown = False

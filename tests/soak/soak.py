@@ -3,8 +3,10 @@
 Publishers change orders, and a queue, through mutations against several worker processes, on a PostgreSQL and a Redis
 of their own. Subscribers follow boards, orders, riders' tasks and the queue, half of them with the npm client
 ``graphql-ws``, half with Python clients over WebSockets and event streams and with those of ``examples/``, through a
-proxy that cuts connections at random bytes. In the end each subscriber's sequence is compared with the event log, what
-was acknowledged is looked for in it, and the books are checked.
+proxy that cuts connections at random bytes. Some renew their tokens on the open connection all the time. A gate is told
+to open, and riders' phones report where they are while consumers look at the map. In the end each subscriber's sequence
+is compared with the event log, what was acknowledged is looked for in it, every command must have been obeyed once, no
+map may have gone back in time, and the books are checked.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from tests.processes.installation import Installation, installation
 from tests.proxy import Proxy, proxied
 from tests.soak.business import QUEUE_UPDATES, Business
 from tests.soak.chaos import Chaos
+from tests.soak.machines import Door, Phones
 from tests.soak.record import Record, Verdict, judge
 from tests.soak.subscribers import KINDS, NodeSubscribers, Subscriber
 
@@ -71,13 +74,17 @@ class Report:
     mutations: int = 0
     failures: Counter[str] = field(default_factory=Counter[str])
     unlogged: list[str] = field(default_factory=list[str])
+    commands: int = 0
+    fixes: int = 0
+    positions: int = 0
+    machines: list[str] = field(default_factory=list[str])
     twice: list[str] = field(default_factory=list[str])
     settled_after: float | None = None
     complaints: list[str] = field(default_factory=list[str])
 
     @property
     def good(self) -> bool:
-        return self.verdict.good and not (self.unlogged or self.twice or self.complaints)
+        return self.verdict.good and not (self.unlogged or self.twice or self.machines or self.complaints)
 
     def text(self) -> str:
         """For people."""
@@ -99,8 +106,13 @@ class Report:
             f"lost {v.lost}, repeated {v.repeated}, reordered {v.reordered}, wrong {v.wrong}, "
             f"reset {v.resets}, ended {v.ended}",
             f"acknowledged changes that are not in the log: {len(self.unlogged)}; done twice: {len(self.twice)}",
+            f"gate           {self.commands} commands; phones {self.fixes} reports, {self.positions} positions shown; "
+            f"wrong {len(self.machines)}",
             *([f"given up: {list_of(self.troubles)}"] if self.troubles else []),
-            *(f"  {text}" for text in [*self.complaints, *self.unlogged, *self.twice, *v.problems][:40]),
+            *(
+                f"  {text}"
+                for text in [*self.complaints, *self.unlogged, *self.twice, *self.machines, *v.problems][:40]
+            ),
         ]
         if not self.good:
             lines.append(f"logs are in {self.folder}")
@@ -204,8 +216,18 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
         watchers = Watchers(f"ws://127.0.0.1:{proxy.port}/graphql", npm, random)
         stack.push_async_callback(watchers.close)
         api = await stack.enter_async_context(Api(program.url, timeout=10))
-        business = Business(api, random, watchers.placed, watchers.over)
-        await _open(plan, business, watchers, api)
+
+        def placed(order: str, number: int, buyer: Session) -> None:
+            watchers.placed(order, number, buyer)
+            if number % 2:
+                phones.follow(order, buyer)
+
+        business = Business(api, random, placed, watchers.over)
+        phones = Phones(business, random, f"ws://127.0.0.1:{proxy.port}/graphql")
+        stack.push_async_callback(phones.close)
+        door = await _open(plan, business, watchers, api)
+        stack.push_async_callback(door.close)
+        await door.open(program.url, f"http://127.0.0.1:{proxy.port}", folder)
         chaos = Chaos(
             random, reaper, folder / "chaos.jsonl", program, postgres, redis_server, proxy, watchers.python, npm,
             longest_pause=plan.longest_pause,
@@ -213,7 +235,10 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
         stack.callback(chaos.close)
         proxy.opened = chaos.opened
         working = [asyncio.create_task(business.work(plan.pace)) for _ in range(plan.publishers)]
-        working.append(asyncio.create_task(business.queue(plan.pace)))
+        working += [asyncio.create_task(business.queue(plan.pace)), asyncio.create_task(door.work(plan.pace))]
+        assert business.town is not None
+        for rider in business.town.riders.values():
+            working.append(asyncio.create_task(phones.work(rider, plan.pace)))
         breaking = asyncio.create_task(chaos.run(plan.seconds))
         try:
             await asyncio.wait([breaking, *working], return_when=asyncio.FIRST_COMPLETED)
@@ -226,12 +251,22 @@ async def run(plan: Plan, reaper: Reaper, folder: Path) -> Report:
             await asyncio.gather(breaking, *working, return_exceptions=True)
         await _settle(report, watchers, database)
         await _judge(report, watchers, business, database)
+        report.commands, report.fixes, report.positions = len(door.sent), phones.reports, phones.shown
+        report.machines = [*await _settled(door, database), *phones.problems]
         await _audit(report, database)
         _count(report, watchers, business, chaos, npm, proxy, program)
     return report
 
 
-async def _open(plan: Plan, business: Business, watchers: Watchers, api: Api) -> None:
+async def _settled(door: Door, database: str) -> list[str]:
+    connection = await asyncpg.connect(database)
+    try:
+        return await door.settled(connection, SETTLE_WITHIN)
+    finally:
+        await connection.close()
+
+
+async def _open(plan: Plan, business: Business, watchers: Watchers, api: Api) -> Door:
     async with api._http.get(f"{api.base_url}/sandbox/tokens") as response:
         known = await response.json()
     admin = admin_session(known["admin"])
@@ -252,6 +287,7 @@ async def _open(plan: Plan, business: Business, watchers: Watchers, api: Api) ->
         feed, user = feed_of("rider", "Rider", rider.rider), f"npm rider {name}"
         watchers.follow(f"rider {name}", feed, rider.session, operations.RIDER_TASKS)
         watchers.follow_npm(user, feed, user, rider.session, operations.RIDER_TASKS)
+    return Door(business, Random(plan.seed), staff, store)
 
 
 async def _tops(database: str, records: list[Record]) -> dict[str, int]:

@@ -7,6 +7,7 @@ import random
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ SCRIPT = Path(__file__).with_name("terminals.mjs")
 FATAL = frozenset({1011, 4400, 4401, 4406, 4409, 4429})
 """Close codes after which no client comes back: none of them may happen."""
 ACK_WITHIN = 20.0
+RENEWED_EVERY = timedelta(seconds=8)
 
 
 class Subscriber(ABC):
@@ -153,7 +155,8 @@ class ExampleSubscriber(Subscriber):
     """By the Python client in ``examples/``."""
 
     async def _token(self) -> Token:
-        return Token(self._session.access)
+        """Renewed every few seconds on the open connection, long before it ends."""
+        return Token(self._session.access, datetime.now(UTC) + RENEWED_EVERY)
 
     def _told(self, event: str) -> None:
         if event == "connected":
