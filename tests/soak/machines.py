@@ -23,7 +23,9 @@ from tests.soak.business import Business
 from tests.soak.record import Record
 from tests.soak.subscribers import SocketSubscriber
 
-_REGISTER = operations._mutation("registerDevice", "input: RegisterDeviceInput!", "DevicePairing", "pairing: code device { id }")
+_REGISTER = operations._mutation(
+    "registerDevice", "input: RegisterDeviceInput!", "DevicePairing", "pairing: code device { id }"
+)
 _SEND = operations._mutation(
     "sendDeviceCommand",
     "device: ID!, content: CommandContentInput!, expiresInSeconds: Int, idempotencyKey: String!",
