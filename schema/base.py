@@ -286,9 +286,8 @@ def _error_type(error: type[BusinessError]) -> type:
 
 def declare_errors() -> None:
     """Make a GraphQL type for every business error; called by ``schema.enums``, whose enums they use."""
-    for value in vars(errors).values():
-        if isinstance(value, type) and issubclass(value, BusinessError) and value is not BusinessError:
-            error_types[value] = _error_type(value)
+    for error in errors.CATALOGUE:
+        error_types[error] = _error_type(error)
 
 
 COMMON: Final = (errors.NotFound, errors.InvalidInput, errors.PermissionDenied)

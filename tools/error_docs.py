@@ -168,7 +168,7 @@ def errors_page(schema: GraphQLSchema) -> str:
         " with `code` and the same facts.",
         f"{_listed([error.__name__ for error in COMMON])} can be in the result of every mutation.",
     ]
-    for error in _business_errors():
+    for error in errors.CATALOGUE:
         lines += ["", *_section(schema, error)]
     lines += [
         "",
@@ -194,14 +194,6 @@ def errors_page(schema: GraphQLSchema) -> str:
         reason, again = CLOSES[close]
         lines.append(f"| {close.value} | {reason.replace('{forbidden}', forbidden)} | {again} |")
     return "\n".join(lines) + "\n"
-
-
-def _business_errors() -> list[type[BusinessError]]:
-    """In the order in which the module declares them."""
-    return [
-        kind for kind in vars(errors).values()
-        if inspect.isclass(kind) and issubclass(kind, BusinessError) and kind is not BusinessError
-    ]  # fmt: skip
 
 
 def _section(schema: GraphQLSchema, error: type[BusinessError]) -> list[str]:
