@@ -16,7 +16,7 @@ from auth.principals import Principal
 from resolvers.base import key as key_in
 from resolvers.base import page_size
 from resolvers.context import Context
-from services.columns import ALL, Columns
+from services.columns import ALL
 from services.errors import AccessEnded, EndReason, NotFound, PermissionDenied
 from services.feeds import Feed
 from subscriptions import paging
@@ -53,11 +53,6 @@ class Admission(Generic[T]):
         assert self.feed.snapshot is not None
         return await self.feed.snapshot(self._context.runtime, self._context.principal, self.key)
 
-    def value_of(self, event: Event, columns: Columns = ALL) -> T:
-        """What an event of a lossless feed says, as far as ``columns`` are looked at."""
-        assert self.feed.value is not None
-        return self.feed.value(event, columns)
-
     def shows(self, value: T) -> bool:
         """Whether the caller may see ``value``, as far as can be told at once."""
         shows = self.feed.shows
@@ -77,7 +72,8 @@ class Admission(Generic[T]):
         """The update with what the caller is shown, None when it is shown nothing of it. Raises AccessEnded."""
         value: Any = update.value
         if isinstance(value, Event):
-            value = self.value_of(value)
+            assert self.feed.value is not None
+            value = self.feed.value(value, ALL)
         return update.carrying(value) if await self.may_see(value) else None
 
 

@@ -141,7 +141,7 @@ class Group:
         tag = self._tag
         if tag is None:
             tag = self._tag = tag_of(event.feed)
-        cursor = cursor_text(following.context.tails.epoch, event.offset, tag)
+        cursor = cursor_text(self._context.tails.epoch, event.offset, tag)
         shared = len(self.members) > 1
         if not shared and not self._remembered:
             return self._of_logged(following, cursor, event)
@@ -166,7 +166,9 @@ class Group:
         return rendering
 
     def _of_logged(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
-        value = following.admission.value_of(event, self._operation.columns)
+        value_of = following.feed.value
+        assert value_of is not None
+        value = value_of(event, self._operation.columns)
         update = Update(cursor, UpdateKind.EVENT, event.type, event.at, None, value)
         return self.render(update, value, cursor, event.offset)
 

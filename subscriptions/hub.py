@@ -266,13 +266,13 @@ class Subscription(ABC):
         following, group = self.following, self.group
         assert following is not None and group is not None
         feed = following.feed
+        shows = feed.shows
         for event in events:
             rendering = group.of_event(following, event)
-            if feed.shows is not None and not feed.shows(self.context.principal, rendering.value):
+            if shows is not None and not shows(self.context.principal, rendering.value):
                 self._read_again(event.offset - 1)
                 return
-            body = rendering.body
-            if body is not None and not self._waiting:
+            if rendering.body is not None and not self._waiting:
                 self._send(rendering, latest=False)
                 if feed.over is not None and feed.over(rendering.value):
                     self.fail(None)

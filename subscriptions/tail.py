@@ -61,7 +61,8 @@ class FeedTails:
         self._reader = LogReader(database, self._seen)
         self._tails: dict[str, Tail] = {}
         self._check_now = asyncio.Event()
-        self._epoch = ""
+        self.epoch = ""
+        """The epoch of the log, as last seen."""
         self._log = ""
         """The log as last read by name (:func:`feeds.tops`), and one that a signal named, of which it is not known."""
         self._unknown_log = ""
@@ -70,7 +71,7 @@ class FeedTails:
     async def start(self) -> None:
         """Begin reading; the database must be open."""
         self._log, _ = await feeds.tops(self._database, [])
-        self._epoch = epoch_of(self._log)
+        self.epoch = epoch_of(self._log)
         self._tasks = [asyncio.create_task(self._reader.run()), asyncio.create_task(self._check_heads())]
 
     async def close(self) -> None:
@@ -138,7 +139,7 @@ class FeedTails:
     ) -> AsyncGenerator[Update[T | Event] | None, None]:
         """:meth:`follow` for a ``watcher`` that parks: None says that it has, and is the last until it no longer is."""
         with self._attached(feed, watcher) as tail:
-            epoch = self._epoch
+            epoch = self.epoch
             reset: FeedReset | None = None
             read_snapshot = snapshot
             if after is not None:
@@ -149,9 +150,9 @@ class FeedTails:
                     reset = FeedReset(cursor)
             while True:
                 if watcher.position is None:
-                    epoch = self._epoch
+                    epoch = self.epoch
                     offset, value = await read_snapshot()
-                    if epoch != self._epoch:
+                    if epoch != self.epoch:
                         continue
                     watcher.position, watcher.verified = offset, True
                     tail.signal(Signal(feed, offset))
@@ -209,7 +210,7 @@ class FeedTails:
         with self._attached(feed, watcher) as tail:
             reset: FeedReset | None = None
             read_snapshot = snapshot
-            epoch = self._epoch
+            epoch = self.epoch
             watcher.woken.set()
             if after is not None and logged:
                 cursor = self.decode(feed, after)
@@ -230,14 +231,14 @@ class FeedTails:
                         await watcher.woken.wait()
                 except TimeoutError:
                     pass
-                if epoch != self._epoch:
-                    epoch, reset = self._epoch, FeedReset(ResetReason.EPOCH_CHANGED)
+                if epoch != self.epoch:
+                    epoch, reset = self.epoch, FeedReset(ResetReason.EPOCH_CHANGED)
                 watcher.woken.clear()
                 offset, value = await read_snapshot()
                 read_snapshot = patiently(snapshot)
                 watcher.position = offset
                 tail.signal(Signal(feed, offset))
-                if logged and epoch == self._epoch and tail.target <= offset:
+                if logged and epoch == self.epoch and tail.target <= offset:
                     watcher.woken.clear()
                 sent = loop.time()
                 yield self.snapshot_update(feed, epoch, offset, value, reset)
@@ -281,10 +282,10 @@ class FeedTails:
 
     def _is_new(self, epoch: str) -> bool:
         """Whether the log was replaced; then every shared stream has ended."""
-        if epoch == self._epoch:
+        if epoch == self.epoch:
             return False
         log.warning("feeds.epoch_changed", epoch=epoch)
-        self._epoch = epoch
+        self.epoch = epoch
         for tail in self._tails.values():
             tail.break_up()
         return True
@@ -322,22 +323,17 @@ class FeedTails:
                     tail.break_up()
                 tail.checked(top)
 
-    @property
-    def epoch(self) -> str:
-        """The epoch of the log, as last seen."""
-        return self._epoch
-
     def decode(self, feed: str, after: str) -> Cursor | ResetReason:
         """The position in ``feed`` that a client's cursor names, or why it names none."""
         cursor = Cursor.decode(after, feed)
         if cursor is None or cursor.offset >= NO_EVENTS:
             return ResetReason.CURSOR_INVALID
-        return cursor if cursor.epoch == self._epoch else ResetReason.EPOCH_CHANGED
+        return cursor if cursor.epoch == self.epoch else ResetReason.EPOCH_CHANGED
 
     def top_cursor(self, feed: str) -> str | None:
         """Cursor of the newest event of ``feed`` that this process knows of; None unless it is watched and logged."""
         tail = self._tails.get(feed)
-        return Cursor(self._epoch, tail.target).encode(feed) if tail is not None and tail.kind.logged else None
+        return Cursor(self.epoch, tail.target).encode(feed) if tail is not None and tail.kind.logged else None
 
     def unpark(self, feed: str, watcher: EventWatcher, position: int) -> None:
         """Let a parked ``watcher`` read the log again by itself, from ``position`` on."""

@@ -168,8 +168,9 @@ class Compiled:
         """The data, where nothing has to be waited for and nothing goes wrong; None: see what :meth:`run` says."""
         try:
             variant = self.variant(values)
-            assemble = variant.root.assemble
-            if variant.root.waiting or assemble is None:
+            root_level = variant.root
+            assemble = root_level.assemble
+            if assemble is None or root_level.waiting:
                 return None
             return orjson.dumps(assemble((root,), Run(variant, root, context, values))[0], option=OPTIONS)
         except Exception:

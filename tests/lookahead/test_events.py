@@ -58,7 +58,8 @@ async def test_a_field_of_an_event_alone_is_what_it_is_among_all(
             admission = await source.admit()
         said: list[Any] = []
         for event in await feeds.read(program.runtime.database, admission.feed_name, 0):
-            value = admission.value_of(event, ALL if whole else operation.columns)
+            assert source.feed.value is not None
+            value = source.feed.value(event, ALL if whole else operation.columns)
             if admission.shows(value):
                 update = Update("cursor", UpdateKind.EVENT, event.type, event.at, None, value)
                 rendered = gateway.render(operation, context, update)
