@@ -222,11 +222,15 @@ async def read(database: Database, feed: str, after: int, limit: int = 500) -> l
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the log said, in one statement, about one position of one feed: what follows it, the top, the epoch."""
+    """What the log said, in one statement, about one position of one feed: its own name, the top, what follows."""
 
-    epoch: str
+    log: str
     top: int
     events: list[Event]
+
+    @property
+    def epoch(self) -> str:
+        return epoch_of(self.log)
 
     def skips(self, after: int) -> bool:
         """Whether events between ``after`` and the end of this page are gone from the log."""
@@ -240,9 +244,8 @@ async def read_pages(
 ) -> dict[tuple[str, int], Page]:
     """For each (feed, offset): the events above the offset, in order, at most ``limit``; one statement for all."""
     rows = await database.fetch(
-        """SELECT w.feed, w.after, n.epoch, coalesce(h.top, 0) AS top, e."offset", e.type, e.at, e.payload
+        f"""SELECT w.feed, w.after, {_LOG} AS log, coalesce(h.top, 0) AS top, e."offset", e.type, e.at, e.payload
            FROM unnest($1::text[], $2::bigint[]) AS w(feed, after)
-           CROSS JOIN feed_epoch n
            LEFT JOIN feed_head h ON h.feed = w.feed
            LEFT JOIN LATERAL (
                SELECT o."offset", o.type, o.at, coalesce(o.payload, p.payload) AS payload
@@ -256,10 +259,10 @@ async def read_pages(
         limit,
     )
     pages: dict[tuple[str, int], Page] = {}
-    for feed, after, epoch, top, offset, type, at, payload in rows:
+    for feed, after, log, top, offset, type, at, payload in rows:
         page = pages.get((feed, after))
         if page is None:
-            page = pages[feed, after] = Page(epoch, top, [])
+            page = pages[feed, after] = Page(log, top, [])
         if payload is not None:
             page.events.append(Event(feed, offset, type, at, payload))
     return pages

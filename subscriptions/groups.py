@@ -124,7 +124,7 @@ class Group:
         self._context = context.fresh()
         self._event: Event | None = None
         self._rendering: Rendering | None = None
-        self._remembered: dict[str, Rendering] = {}
+        self._remembered: dict[str, tuple[Event, Rendering]] = {}
         self._tag: str | None = None
         self._tasks: set[asyncio.Future[None]] = set()
 
@@ -145,7 +145,7 @@ class Group:
         shared = len(self.members) > 1
         if not shared and not self._remembered:
             return self._of_logged(following, cursor, event)
-        rendering = self._remembered.get(cursor) or self._remember(following, cursor, event)
+        rendering = self._known(following, cursor, event)
         if shared:
             self._event, self._rendering = event, rendering
         return rendering
@@ -155,12 +155,16 @@ class Group:
         event: Any = update.value
         if not isinstance(event, Event):
             return self.render(update, update.value, update.cursor)
-        return self._remembered.get(update.cursor) or self._remember(following, update.cursor, event)
+        return self._known(following, update.cursor, event)
 
-    def _remember(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
+    def _known(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
+        known = self._remembered.get(cursor)
+        # A log that was set back has another event there, and what failed may succeed for those who come back.
+        if known is not None and known[0] == event and known[1].failure is None:
+            return known[1]
         rendering = self._of_logged(following, cursor, event)
         if len(self.members) > 1:
-            self._remembered[cursor] = rendering
+            self._remembered[cursor] = (event, rendering)
             if len(self._remembered) > _REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
         return rendering

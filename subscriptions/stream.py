@@ -145,8 +145,13 @@ class Tail:
         self.signal(Signal(self.name, top))
 
     def settle(self, top: int, signals: int) -> None:
-        """Believe the ``top`` that was read when no signal came since there were ``signals`` of them."""
-        self.target = max(top, self.target) if self.signals != signals else top
+        """Take a ``top`` that was read since there were ``signals`` of them.
+
+        When no other came since, and it is lower than what was known, the log was set back.
+        """
+        if top < self.target and self.signals == signals:
+            self.break_up()
+        self.target = max(top, self.target)
 
     def _advance(self) -> None:
         if self.live and self.target > self.position and not self._reading:

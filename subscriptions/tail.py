@@ -64,7 +64,7 @@ class FeedTails:
         self.epoch = ""
         """The epoch of the log, as last seen."""
         self._log = ""
-        """The log as last read by name (:func:`feeds.tops`), and one that a signal named, of which it is not known."""
+        """The log as last read by name, and one that a signal named, of which it is not known."""
         self._unknown_log = ""
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -274,14 +274,17 @@ class FeedTails:
 
     def _seen(self, feed: str, page: Page) -> None:
         """Notice that the log is another one, before anybody uses ``page``."""
-        if self._is_new(page.epoch):
+        if self._is_new(page.log):
             return
         tail = self._tails.get(feed)
         if tail is not None and tail.live and page.top < tail.position:
             self._check_now.set()  # it may be older than an event that a signal has brought
 
-    def _is_new(self, epoch: str) -> bool:
-        """Whether the log was replaced; then every shared stream has ended."""
+    def _is_new(self, read: str) -> bool:
+        """Whether the log, which was ``read``, was replaced; then every shared stream has ended."""
+        if read == self._log:
+            return False
+        self._log, epoch = read, epoch_of(read)
         if epoch == self.epoch:
             return False
         log.warning("feeds.epoch_changed", epoch=epoch)
@@ -312,8 +315,7 @@ class FeedTails:
                 self._check_now.set()
                 await asyncio.sleep(delay)
                 continue
-            self._log = log_read
-            self._is_new(epoch_of(log_read))
+            self._is_new(log_read)
             for name, before in signals.items():
                 tail = self._tails.get(name)
                 top = tops.get(name, 0)

@@ -27,7 +27,7 @@ from services.ordering import reading
 from services.ordering.records import order_to_json
 from services.runtime import Runtime
 from subscriptions import feeds
-from subscriptions.feeds import ORDER, Carried, Event, Page, Signal, epoch_of
+from subscriptions.feeds import ORDER, Carried, Event, Page, Signal
 
 ORDERS: Final = [UUID(key) for key in json.loads(Path(sys.argv[1]).read_text())]
 KEPT: Final = 2000
@@ -69,7 +69,7 @@ async def read_pages(
     for feed, after in positions:
         log = LOGS.get(feed)
         if log is not None:
-            pages[feed, after] = Page(epoch_of(LOG[0]), log.top, log.after(after, limit))
+            pages[feed, after] = Page(LOG[0], log.top, log.after(after, limit))
     return pages
 
 
