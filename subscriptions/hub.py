@@ -38,6 +38,7 @@ from gateway.throttle import Meter
 from gateway.visibility import Visibility, visibility_of
 from resolvers.context import Context
 from resolvers.feeds import Following
+from subscriptions import watchers
 from subscriptions.feeds import Event
 from subscriptions.groups import Group, Rendering, StateGroup, offset_of
 from subscriptions.updates import Update
@@ -268,6 +269,9 @@ class Subscription(ABC):
         feed = following.feed
         shows = feed.shows
         for event in events:
+            if self._waiting and len(self._waiting) >= watchers.QUEUE:
+                self._read_again(event.offset - 1)
+                return
             rendering = group.of_event(following, event)
             if shows is not None and not shows(self.context.principal, rendering.value):
                 self._read_again(event.offset - 1)
