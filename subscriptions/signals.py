@@ -277,7 +277,12 @@ class BroadcastSignals:
             while True:
                 event = await subscriber.get()
                 try:
-                    deliver(decode(event.message))
+                    signals = decode(event.message)
+                except Exception as error:
+                    log.warning("signals.unreadable", error=repr(error), message=event.message[:200])
+                    signals = None  # a process of another version may have told anything by it
+                try:
+                    deliver(signals)
                 except Exception as error:
                     log.warning("signals.undeliverable", error=repr(error), message=event.message[:200])
 

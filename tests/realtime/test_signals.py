@@ -316,8 +316,11 @@ async def test_more_than_fits_becomes_a_gap(redis_url: str, monkeypatch: pytest.
 async def test_unreadable_messages_harm_nobody(redis_url: str) -> None:
     client = redis.asyncio.from_url(redis_url)
     async with process(redis_url) as (port, inbox):
-        for junk in (b"\xff\xfe", b"", b"x not-json", b"x {}", b"x [1]", b"x [[1]]", b"x 5"):
-            await client.publish(CHANNEL, junk)
+        gaps = inbox.gaps
+        junk = (b"\xff\xfe", b"", b"x not-json", b"x {}", b"x [1]", b"x [[1]]", b"x 5")
+        for message in junk:
+            await client.publish(CHANNEL, message)
+        await until(lambda: inbox.gaps == gaps + len(junk))  # whatever they were to tell is looked for
         sent = [signal()]
         async with process(redis_url) as (other, _):
             await other.publish(sent)
