@@ -307,6 +307,12 @@ class Run:
         if complete is None:
             return await self._descend(one, values, at)
         try:
+            if begun.__class__ is not list:
+                # What several objects have in common, as orders have their store, is completed once.
+                distinct = {id(value): value for value in values}
+                if len(distinct) < count:
+                    completed = dict(zip(distinct, complete(list(distinct.values()), self), strict=True))
+                    return [completed[id(value)] for value in values]
             return complete(values, self)
         except Exception:
             pass

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from graphql import GraphQLError, GraphQLField, GraphQLObjectType, GraphQLSchema, build_schema, parse
 
-from gateway.compiler import Attribute, Batch, Compiled, Outcome, Planner, Resolve, compile_operation
+from gateway.compiler import Attribute, Batch, Call, Compiled, Outcome, Planner, Resolve, compile_operation
 from gateway.compiler.plans import default_plan
 from tests.compiler.oracle import Case, coerced, find_operation, run_core, settle
 
@@ -279,6 +279,24 @@ async def test_a_list_is_one_load(text: str, calls: list[Any]) -> None:
     result = await outcome(compiled(schema(), text, loads.planner))
     assert result.errors == []
     assert loads.calls == calls
+
+
+async def test_an_object_that_several_of_a_list_have_in_common_is_completed_once() -> None:
+    one, other = Item(5), Item(6)
+    names: list[Item] = []
+
+    def now(source: Item) -> int:
+        names.append(source)
+        return source.id
+
+    def plan(parent: GraphQLObjectType, name: str, definition: GraphQLField) -> Any:
+        if name == "tree":
+            return Batch(lambda _context, rows: asyncio.sleep(0, [one, other, one]))
+        return Call(now) if name == "now" else default_plan(parent, name, definition)
+
+    result = await outcome(compiled(schema(), "{ trees { rank: id tree { now } } }", Planner(plan)))
+    assert data(result) == {"trees": [{"rank": n, "tree": {"now": now}} for n, now in ((1, 5), (2, 6), (3, 5))]}
+    assert names == [one, other]
 
 
 async def test_loads_of_siblings_begin_before_any_is_awaited() -> None:
