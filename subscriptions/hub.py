@@ -134,7 +134,7 @@ class Subscription(ABC):
         if group.key != self.hub.key_of(operation, self.context, following):
             if isinstance(group, StateGroup):
                 group.leave(self)
-                self.group = None
+                self.group = self._state = None
                 self._task = asyncio.create_task(self._guarded(self._follow_states()))
             else:
                 group.leave(self)
@@ -214,13 +214,17 @@ class Subscription(ABC):
 
     async def _iterate(self, operation: Operation, source: AsyncIterator[Any]) -> bool:
         """A source that nobody else can share."""
-        group = Group(self.hub, None, operation, self.context)
         try:
             async for event in source:
                 value, cursor = getattr(event, "value", None), getattr(event, "cursor", None)
-                rendering = group.render(event, value, cursor)
-                await rendering.bytes()
-                await self._permitted()
+                while True:
+                    principal = self.context.principal
+                    group = Group(self.hub, None, operation, self.context)
+                    rendering = group.render(event, value, cursor)
+                    await rendering.bytes()
+                    await self._permitted()
+                    if principal is self.context.principal:
+                        break
                 self._send(rendering, latest=False)
                 await self.ready()
         finally:
@@ -238,10 +242,14 @@ class Subscription(ABC):
             if update is None:
                 return False
             await self._flushed()
-            assert self.group is not None
-            rendering = self.group.of_update(self.following, update)
-            await rendering.bytes()
-            await self._permitted()
+            while True:
+                group = self.group
+                assert group is not None
+                rendering = group.of_update(self.following, update)
+                await rendering.bytes()
+                await self._permitted()
+                if group is self.group:  # else it was made for other grants
+                    break
             if not await self.following.admission.may_see(rendering.value):
                 continue
             self._send(rendering, latest=False)
@@ -335,12 +343,15 @@ class Subscription(ABC):
             group.lead(self)
             return False
         group.members.discard(self)
+        principal = self.context.principal
         async with aclosing(following.watch_latest()) as updates:
             first = await anext(updates)
         if first is not None:
             rendering = group.render(first, first.value, first.cursor)
             await rendering.bytes()
             await self._permitted()
+            if principal is not self.context.principal:
+                return await self._follow_states()
             self._send(rendering, latest=True)
             self._position = offset_of(following, first.cursor)
             if following.is_over(rendering.value):

@@ -114,6 +114,10 @@ class FeedUpdate:
     marks: list[str]
     reset: str | None
 
+    @strawberry.field
+    def grants(self: Any, info: Info) -> int:
+        return len(info.context.principal.grants)
+
 
 def marks_of(root: Any) -> list[str]:
     return root.value
@@ -153,6 +157,11 @@ class WatchUpdate:
         """Who asks: nothing that others may be shown."""
         STAGE.executions.append(str(info.context.principal.subject))
         return str(info.context.principal.subject)
+
+    @strawberry.field
+    def grants(self: Any, info: Info) -> int:
+        """How many the one has who asks."""
+        return len(info.context.principal.grants)
 
     @strawberry.field
     def times(self: Any, number: int) -> int:
