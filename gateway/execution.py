@@ -34,6 +34,7 @@ from gateway.contracts import Contract
 from gateway.cost import Costing
 from gateway.documents import Document, Documents
 from gateway.errors import describe, present
+from gateway.interpreter import SteadyExecutor
 from gateway.limits import Limits, check_variables, too_large
 from gateway.manifests import name_of
 from gateway.operations import Operations, Registered
@@ -128,23 +129,6 @@ class Interrupted(Exception):
     def __init__(self, error_id: str) -> None:
         super().__init__(error_id)
         self.error_id = error_id
-
-
-class SteadyExecutor(Executor[Any]):
-    """graphql-core 3.3.0 remembers sub-selections by the ids of field details, and lets go of those of the root.
-
-    Their ids are then used again, and a later object of the same type gets the selections of another. So keep them.
-    """
-
-    _kept: Any = None
-
-    def execute_root_grouped_field_set(
-        self, root_type: Any, root_value: Any, grouped_field_set: Any, serially: bool, position_context: Any
-    ) -> Any:
-        self._kept = grouped_field_set
-        return super().execute_root_grouped_field_set(
-            root_type, root_value, grouped_field_set, serially, position_context
-        )
 
 
 class Gateway:

@@ -33,7 +33,7 @@ from graphql import (
 )
 
 from gateway.compiler import OPTIONS, Planner, Unsupported, compile_operation
-from gateway.execution import SteadyExecutor
+from gateway.interpreter import SteadyExecutor
 
 UNWRITABLE = b"unwritable"
 """Instead of data that JSON does not have: a scalar gave something strange. Whoever writes the answer fails."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from graphql import Executor, build_schema, execute, parse
 
-from gateway.execution import SteadyExecutor
+from gateway.interpreter import SteadyExecutor
 
 SCHEMA = build_schema("type Query { a: Box b: Box } type Box { x: Int y: Int box: Box }")
 
