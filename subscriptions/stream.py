@@ -8,9 +8,12 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
+from core import logs
 from core.clock import Clock
 from subscriptions.feeds import Event, FeedKind, Page, Signal, kind_of
 from subscriptions.watchers import EventWatcher, Watcher
+
+log = logs.get(__name__)
 
 LAG: Final = Histogram(
     "hutong_feed_lag_seconds",
@@ -173,7 +176,12 @@ class Tail:
 
     def _offer(self, events: Sequence[Event]) -> None:
         for watcher in tuple(self.live):
-            if not watcher.offer(events):
+            try:
+                taken = watcher.offer(events)
+            except Exception as error:  # the others are still to be told
+                log.error("feeds.not_taken", error=repr(error))
+                taken = False
+            if not taken:
                 self.leave(watcher)
 
 

@@ -174,6 +174,8 @@ class FeedTails:
                 signals = tail.signals
                 page = await self._reader.read(feed, watcher.position)
                 reason = unusable(page, epoch, watcher.position)
+                if epoch != self.epoch:  # since the page was read
+                    reason = ResetReason.EPOCH_CHANGED
                 if reason is not None:
                     reset, watcher.position = FeedReset(reason), None
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from datetime import timedelta, timezone
@@ -14,8 +15,10 @@ from core.ids import uuid7
 from models.database import Database
 from subscriptions import feeds
 from subscriptions import reader as log_reader
-from subscriptions.feeds import NewEvent
+from subscriptions.feeds import Event, NewEvent, Page
 from subscriptions.signals import decode, encode
+from subscriptions.updates import ResetReason
+from subscriptions.watchers import EventWatcher
 from tests.realtime.log import PATIENCE, append, new_feed, open_tails, reader, take, until
 from tests.support import NOON
 
@@ -118,6 +121,61 @@ async def test_events_are_taken_again_from_a_server_that_has_taken_over(database
         tails.deliver(await append(database, feed))
         assert (await take(updates))[0].value.offset == 2
         assert len(reads) == read
+
+
+async def test_one_that_fails_at_an_event_takes_it_from_nobody(database_url: str) -> None:
+    feed = new_feed()
+    told: list[list[int]] = [[] for _ in range(10)]
+
+    def take_by(n: int) -> EventWatcher:
+        def taken(events: Sequence[Event] | None) -> None:
+            told[n] += [event.offset for event in events or ()]
+            if events and told[n] == [1] and n % 2:
+                raise InterruptedError
+
+        return EventWatcher(taken)
+
+    async with open_tails(database_url) as (database, tails), AsyncExitStack() as stack:
+        streams: list[Any] = []
+        for n in range(10):
+            stream = tails.watch(take_by(n), feed, None, reader(database, feed))
+            streams.append(await stack.enter_async_context(aclosing(stream)))
+            await take(stream, 2)
+        tails.deliver(await append(database, feed))
+        assert told == [[1]] * 10
+        tails.deliver(await append(database, feed))
+        assert told == [[1, 2], [1]] * 5
+        for stream in streams[1::2]:
+            assert [update.value.offset for update in await take(stream)] == [2]
+
+
+async def test_an_epoch_that_ends_while_a_page_of_it_is_handed_over(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heads were checked between the answer and the turn of the one who had asked."""
+    feed = new_feed()
+    async with open_tails(database_url) as (database, tails):
+        await append(database, feed, count=2)
+        async with aclosing(tails.follow(feed, None, reader(database, feed))) as updates:
+            [first] = await take(updates)
+        original = tails._reader.read
+
+        async def read(*asked: Any) -> Page:
+            monkeypatch.setattr(tails._reader, "read", original)
+            page = await original(*asked)
+            await database.execute("UPDATE feed_epoch SET epoch = 'restored'")
+            tails.deliver(None)
+            await until(lambda: tails.epoch == "restored")
+            return page
+
+        monkeypatch.setattr(tails._reader, "read", read)
+        async with aclosing(tails.follow(feed, first.cursor, reader(database, feed))) as updates:
+            waiting = asyncio.create_task(take(updates))
+            await until(lambda: (tails.epoch == "restored" and tails._tails[feed].live) or waiting.done())
+            if not waiting.done():
+                tails.deliver(await append(database, feed))
+            [update] = await waiting
+            assert update.reset is not None and update.reset.reason is ResetReason.EPOCH_CHANGED
 
 
 async def test_a_page_that_is_older_than_a_carried_event_changes_nothing(
