@@ -103,10 +103,7 @@ class Subscription(ABC):
         """Deliver no event until :meth:`release`: it may be that the caller must not see it."""
         if self._held is None:
             self._held = asyncio.Event()
-            if self._waiting and self._watcher is not None and self._watcher.parked:
-                position = self._waiting[0].offset - 1
-                self._waiting = None
-                self._read_again(position)
+            self._unmake()
 
     def release(self) -> None:
         """Go on."""
@@ -139,6 +136,9 @@ class Subscription(ABC):
             else:
                 group.leave(self)
                 self.group = self.hub.join(self, operation, following)
+                self._unmake()
+                if self._waiting:  # made for other grants; who comes back gets it as it is for those that hold
+                    self.fail(Interrupted(""))
 
     @property
     def top(self) -> str | None:
@@ -302,6 +302,13 @@ class Subscription(ABC):
         """Leave the shared stream, to read on from ``position`` with the time to ask whether that is allowed."""
         assert self.following is not None and self._watcher is not None
         self.context.tails.unpark(self.following.admission.feed_name, self._watcher, position)
+
+    def _unmake(self) -> None:
+        """While this is parked, have what waits for being made made again."""
+        if self._waiting and self._watcher is not None and self._watcher.parked:
+            position = self._waiting[0].offset - 1
+            self._waiting = None
+            self._read_again(position)
 
     def _flush(self) -> None:
         """Deliver what is made of what waits, in order."""

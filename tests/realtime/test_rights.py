@@ -6,10 +6,14 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
+from websockets.exceptions import ConnectionClosed
+
 from auth import changes
 from auth.principals import Held
 from core.ids import uuid7
 from models.identity import GrantRole
+from subscriptions import watchers
 from tests.realtime.log import until
 from tests.realtime.test_hub import City, answer, city, follow  # noqa: F401
 from tests.realtime.wire import ALICE, stage
@@ -48,6 +52,40 @@ async def test_an_event_that_was_being_executed_while_it_is_caught_up_with(city:
         for terminal in (alice, back):
             told = await answer(terminal)
             assert (told["marks"], told["grants"]) == (["b"], 1)
+
+
+@pytest.mark.parametrize("room", [1, 9])
+async def test_events_that_wait_for_their_execution(
+    city: City,  # noqa: F811
+    room: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Parked, or reading behind them. A newer token with other grants holds nothing back."""
+    monkeypatch.setattr(watchers, "QUEUE", room)
+    stage().go.set()
+    async with city.terminals("alice") as (alice,):
+        first = await follow(alice, WATCHED, order=city.order)
+        await city.settled()
+        stage().go.clear()
+        for mark in "abc":
+            await city.write(mark)
+        [operation] = [one for socket in city.site.sockets._open for one in socket.operations.values()]
+        assert len(operation._waiting or ()) == min(room, 3)
+        city.site.doorman.answers["alice"] = PROMOTED
+        await alice.send({"type": "ping", "payload": {"token": "alice"}})
+        if room == 1:
+            with pytest.raises(ConnectionClosed):
+                await alice.receive()
+            assert alice.connection.close_code == 1013
+            stage().go.set()
+            async with city.terminals("alice") as (back,):
+                told = [await follow(back, WATCHED, order=city.order, after=first["cursor"])]
+                told += [await answer(back) for _ in "bc"]
+        else:
+            assert (await alice.receive())["type"] == "pong"
+            stage().go.set()
+            told = [await answer(alice) for _ in "abc"]
+        assert [(one["marks"], one["grants"]) for one in told] == [(["a"], 1), (["b"], 1), (["c"], 1)]
 
 
 async def test_a_state_that_was_held_back(city: City) -> None:  # noqa: F811
