@@ -198,11 +198,12 @@ class Group:
 class StateGroup(Group):
     """A group on a feed of states: one of its members, the leader, reads them for all."""
 
-    __slots__ = ("_leader", "_task", "last")
+    __slots__ = ("_leader", "_task", "last", "logged")
 
-    def __init__(self, groups: Groups, key: Hashable, operation: Operation, context: Context) -> None:
+    def __init__(self, groups: Groups, key: Hashable, operation: Operation, context: Context, logged: bool) -> None:
         super().__init__(groups, key, operation, context)
         self.last: tuple[int, Rendering] | None = None
+        self.logged = logged
         self._leader: Member | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -230,10 +231,14 @@ class StateGroup(Group):
                 async for update in updates:
                     if update is None:
                         continue
-                    offset = offset_of(following, update.cursor)
+                    if self.logged:
+                        offset = offset_of(following, update.cursor)
+                    else:  # looks are counted in place of events
+                        offset = 0 if self.last is None else self.last[0] + 1
                     if self.last is not None and update.reset is None:
                         before = self.last[1]
-                        if before.cursor == update.cursor or (feed.distinct and before.value == update.value):
+                        same = self.logged and before.cursor == update.cursor
+                        if same or (feed.distinct and before.value == update.value):
                             continue
                     rendering = self.render(update, update.value, update.cursor)
                     await rendering.bytes()

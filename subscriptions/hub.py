@@ -20,12 +20,11 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final, cast
 
-import orjson
 from graphql import OperationType
 from prometheus_client import Gauge
 
@@ -35,16 +34,14 @@ from gateway import metrics
 from gateway.execution import Answer, Gateway, Interrupted, Operation
 from gateway.refusals import Refused
 from gateway.throttle import Meter
-from gateway.visibility import Visibility, visibility_of
 from resolvers.context import Context
 from resolvers.feeds import Following
 from subscriptions import watchers
 from subscriptions.feeds import Event
+from subscriptions.group_keys import GroupKeys
 from subscriptions.groups import Group, Rendering, StateGroup, offset_of
 from subscriptions.updates import Update
 from subscriptions.watchers import EventWatcher
-
-_VISIBILITIES: Final = 2000
 
 GROUPS: Final = Gauge("hutong_subscription_groups", "Groups that share executions.", registry=metrics.REGISTRY)
 
@@ -128,7 +125,7 @@ class Subscription(ABC):
         group, operation, following = self.group, self._operation, self.following
         if group is None or operation is None or following is None or self._done:
             return
-        if group.key != self.hub.key_of(operation, self.context, following):
+        if group.key != self.hub.keys.of(operation, self.context, following):
             if isinstance(group, StateGroup):
                 group.leave(self)
                 self.group = self._state = None
@@ -202,15 +199,14 @@ class Subscription(ABC):
             self.following = following
             if after is not None:
                 following.after = after
-            admission = await following.admit()
+            await following.admit()
             if following.lossless:
                 self.group = self.hub.join(self, operation, following)
                 self._watcher = EventWatcher(self._take)
                 self._updates = following.watch(self._watcher)
                 return await self._read()
-            if admission.feed.kind.logged:
-                return await self._follow_states()
-        return await self._iterate(operation, cast("AsyncIterator[Any]", source))
+            return await self._follow_states()
+        return await self._iterate(operation, source)
 
     async def _iterate(self, operation: Operation, source: AsyncIterator[Any]) -> bool:
         """A source that nobody else can share."""
@@ -341,13 +337,16 @@ class Subscription(ABC):
     # on a feed of states
 
     async def _follow_states(self) -> bool:
-        """Join the group of those who follow the same state, with an own first look at it."""
+        """Join the group of those who follow the same state, with an own first look at it.
+
+        Without offsets nobody knows which of two looks is the later one: of a feed that is not logged the group's last
+        look is the first.
+        """
         operation, following = self._operation, self.following
         assert operation is not None and following is not None
         group, is_new = self.hub.join_states(self, operation, following)
-        if is_new:
-            self.group = group
-            group.lead(self)
+        if is_new or not group.logged:
+            self._join_states(group, is_new)
             return False
         group.members.discard(self)
         principal = self.context.principal
@@ -367,13 +366,17 @@ class Subscription(ABC):
         elif following.after is not None:
             self._position = offset_of(following, following.after)
         following.after = None
-        group, is_new = self.hub.join_states(self, operation, following)
+        self._join_states(*self.hub.join_states(self, operation, following))
+        return False
+
+    def _join_states(self, group: StateGroup, is_new: bool) -> None:
+        if not group.logged:
+            self._position = -1  # each group counts for itself
         self.group = group
         if is_new:
             group.lead(self)
         elif group.last is not None:
             self.take_state(*group.last, False)
-        return False
 
     def take_state(self, offset: int, rendering: Rendering, over: bool) -> None:
         """Called by the group with a state that it has read."""
@@ -426,7 +429,7 @@ class Hub:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self._groups: dict[Hashable, Group] = {}
-        self._visibilities: OrderedDict[tuple[str, str, str], Visibility] = OrderedDict()
+        self.keys = GroupKeys()
         self._mutations: set[asyncio.Task[Answer]] = set()
         GROUPS.set_function(lambda: len(self._groups))
 
@@ -453,7 +456,7 @@ class Hub:
 
     def join(self, member: Subscription, operation: Operation, following: Following[Any]) -> Group:
         """The group of a follower of a lossless feed, with ``member`` in it."""
-        key = self.key_of(operation, member.context, following)
+        key = self.keys.of(operation, member.context, following)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(self, key, operation, member.context)
@@ -464,11 +467,11 @@ class Hub:
         self, member: Subscription, operation: Operation, following: Following[Any]
     ) -> tuple[StateGroup, bool]:
         """The group of a follower of states, with ``member`` in it, and whether it is new."""
-        key = self.key_of(operation, member.context, following)
+        key = self.keys.of(operation, member.context, following)
         group = cast("StateGroup | None", self._groups.get(key))
         is_new = group is None
         if group is None:
-            group = self._groups[key] = StateGroup(self, key, operation, member.context)
+            group = self._groups[key] = StateGroup(self, key, operation, member.context, following.feed.kind.logged)
         group.members.add(member)
         return group, is_new
 
@@ -476,33 +479,3 @@ class Hub:
         """Drop a group without members."""
         if self._groups.get(group.key) is group:
             del self._groups[group.key]
-
-    def key_of(self, operation: Operation, context: Context, following: Following[Any]) -> Hashable:
-        """Equal for subscriptions that are told the same of every event.
-
-        Everything that an answer can depend on is in it: what is followed, the view and its document, the variables
-        that are used below the root field, the language, and, unless all selected fields are declared shared, who
-        asks and with which grants.
-        """
-        visibility = self._visibility(operation)
-        given = operation.variables
-        used = {name: given[name] for name in visibility.variables if name in given}
-        variables = orjson.dumps(used, option=orjson.OPT_SORT_KEYS)
-        principal = context.principal
-        viewer = None
-        if not visibility.shared:
-            viewer = (principal.kind, principal.subject, principal.rider_id, principal.city_id, principal.grants)
-        return (
-            following.key, operation.contract.view, operation.document.id, operation.name, variables, context.locale,
-            viewer,
-        )  # fmt: skip
-
-    def _visibility(self, operation: Operation) -> Visibility:
-        key = (operation.contract.view, operation.document.id, operation.name)
-        found = self._visibilities.get(key)
-        if found is None:
-            found = visibility_of(operation.contract, operation.document, operation.node)
-            self._visibilities[key] = found
-            if len(self._visibilities) > _VISIBILITIES:
-                self._visibilities.popitem(last=False)
-        return found
