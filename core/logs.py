@@ -30,9 +30,9 @@ def configure(level: str = "info", *, json: bool = False) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     wrapper = structlog.make_filtering_bound_logger(number)
-    renderer: Processor
+    renderers: list[Processor]
     if json:
-        renderer = structlog.processors.JSONRenderer(_to_text)
+        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_text)]
         structlog.configure(
             processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)],
             wrapper_class=wrapper,
@@ -40,11 +40,13 @@ def configure(level: str = "info", *, json: bool = False) -> None:
             cache_logger_on_first_use=True,
         )
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            exception_formatter=structlog.dev.plain_traceback  # rich ones print locals, secrets among them
-        )
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                exception_formatter=structlog.dev.plain_traceback  # rich ones print locals, secrets among them
+            )
+        ]
         structlog.configure(
-            processors=[*shared, renderer],
+            processors=[*shared, *renderers],
             wrapper_class=wrapper,
             logger_factory=lambda *_: _STDERR,
             cache_logger_on_first_use=True,
@@ -53,7 +55,7 @@ def configure(level: str = "info", *, json: bool = False) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()

@@ -9,6 +9,7 @@ success.
 from __future__ import annotations
 
 import hashlib
+from asyncio import CancelledError
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
@@ -49,6 +50,7 @@ from gateway.refusals import (
     VALIDATION_FAILED,
     Refused,
     refuse,
+    restarting,
     told,
 )
 from gateway.requests import (
@@ -162,6 +164,9 @@ class GraphQLEndpoint:
             response = self._refusal(request, refused, media_type)
         except ClientDisconnect:
             response = Response(status_code=400)
+        except CancelledError:
+            # By the server, which ends and has lost its patience: it would make a 500 of it.
+            response = self._refusal(request, restarting(), media_type)
         except Exception as error:
             response = self._refusal(request, fault(error), media_type)
         finally:

@@ -53,6 +53,11 @@ def refuse(code: str, message: str, http_status: int = 400, **facts: Any) -> Ref
     return Refused([{"message": message, "extensions": {"code": code, **facts}}], http_status)
 
 
+def restarting() -> Refused:
+    """This process is about to end, and another one serves."""
+    return refuse("RESTARTING", "This process is about to end; connect again.", 503)
+
+
 def told(errors: Sequence[dict[str, Any]], locale: str) -> list[dict[str, Any]]:
     """The errors of a refusal in the caller's language, where they are for people."""
     if locale != "zh-CN":

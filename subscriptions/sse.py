@@ -33,7 +33,7 @@ from core import logs
 from gateway.admission import OperationRequest
 from gateway.execution import Operation as Admitted
 from gateway.http import read_get, read_post
-from gateway.refusals import BAD_REQUEST, UNAUTHENTICATED, Refused, refuse
+from gateway.refusals import BAD_REQUEST, UNAUTHENTICATED, Refused, refuse, restarting
 from gateway.requests import MAX_REMEMBERED, bearer, locale_of
 from subscriptions.direct import EXTENSION
 from subscriptions.outbox import Outbox, TaskOutbox
@@ -214,7 +214,7 @@ class EventStreams:
 
     def _check_serving(self) -> None:
         if self._sockets.draining:
-            raise refuse("RESTARTING", "This process is about to end; connect again.", 503)
+            raise restarting()
 
     async def _caller(self, request: Request) -> tuple[Principal, str | None]:
         try:

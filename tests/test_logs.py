@@ -66,6 +66,17 @@ def test_another_configuration_counts_for_loggers_that_are_in_use(capsys: pytest
     assert "fifth" not in written and captured[0]["event"] == "fifth"
 
 
+def test_what_libraries_fail_at_is_told_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", json=True)
+    try:
+        raise OSError("away")
+    except OSError:
+        logging.getLogger("uvicorn.error").exception("in a library")
+    told = json.loads(capsys.readouterr().err)
+    assert told["event"] == "in a library"
+    assert "Traceback" in told["exception"] and "OSError: away" in told["exception"]
+
+
 IN_PART = """
 import orjson
 from core import logs
