@@ -73,7 +73,8 @@ async def test_a_third_signal_does_not_wait_for_anything(slow: tuple[Installatio
             await asyncio.sleep(0.3)
         await made.ended()
         (answer,) = await asyncio.gather(asking, return_exceptions=True)
-        assert isinstance(answer, Exception), "it was broken off"
+        if not isinstance(answer, Exception):  # there was just time to say so
+            assert [error["extensions"]["code"] for error in answer["errors"]] == ["RESTARTING"]
     await locker.close()
 
 
