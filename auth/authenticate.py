@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 from auth import changes
@@ -66,6 +66,8 @@ class Authenticator:
         recent = self._recent.get(token)
         if recent is not None and time.monotonic() < recent[0] and recent[1] == changes.revision():
             return recent[2]
+        if claims.view in PERSON_VIEWS and claims.session_id is None:
+            raise Unauthenticated(Reason.INVALID)
         found = await self._look_up({token: claims})
         if token not in found:
             raise Unauthenticated(Reason.REVOKED)
@@ -100,16 +102,14 @@ class Authenticator:
         return found
 
     async def _people(self, tokens: dict[str, Claims]) -> dict[str, Principal]:
-        if any(claims.session_id is None for claims in tokens.values()):
-            raise Unauthenticated(Reason.INVALID)
         roles = {role.value for claims in tokens.values() for role in VIEW_ROLES[claims.view]}
-        sessions: dict[UUID, list[Record]] = {}
+        sessions: dict[UUID | None, list[Record]] = {}
         wanted = {claims.session_id for claims in tokens.values()}
         for row in await self._database.fetch(_PEOPLE_SQL, list(wanted), list(roles), wall_now()):
             sessions.setdefault(row["session_id"], []).append(row)
         found: dict[str, Principal] = {}
         for token, claims in tokens.items():
-            rows = sessions.get(cast(UUID, claims.session_id))
+            rows = sessions.get(claims.session_id)
             if rows and (rows[0]["person_id"], rows[0]["view"]) == (claims.subject, claims.view.value):
                 found[token] = _person(claims, rows)
         return found

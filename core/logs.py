@@ -29,33 +29,27 @@ def configure(level: str = "info", *, json: bool = False) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    wrapper = structlog.make_filtering_bound_logger(number)
-    renderers: list[Processor]
     if json:
-        renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_text)]
-        structlog.configure(
-            processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)],
-            wrapper_class=wrapper,
-            logger_factory=lambda *_: _STDERR,
-            cache_logger_on_first_use=True,
-        )
+        traced = structlog.processors.format_exc_info
+        own: list[Processor] = [traced, structlog.processors.JSONRenderer(_to_json)]
+        foreign: list[Processor] = [traced, structlog.processors.JSONRenderer(_to_text)]
     else:
-        renderers = [
+        own = foreign = [
             structlog.dev.ConsoleRenderer(
                 exception_formatter=structlog.dev.plain_traceback  # rich ones print locals, secrets among them
             )
         ]
-        structlog.configure(
-            processors=[*shared, *renderers],
-            wrapper_class=wrapper,
-            logger_factory=lambda *_: _STDERR,
-            cache_logger_on_first_use=True,
-        )
+    structlog.configure(
+        processors=[*shared, *own],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=lambda *_: _STDERR,
+        cache_logger_on_first_use=True,
+    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *foreign],
         )
     )
     root = logging.getLogger()

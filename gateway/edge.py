@@ -78,6 +78,9 @@ class SecurityHeaders:
 class Compression(GZipMiddleware):
     """Starlette's, out of the way of clients that take no compressed answers, and of what is compressed already."""
 
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app, minimum_size=SMALLEST_COMPRESSED, compresslevel=_LEVEL)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (
             scope["type"] == "http"
@@ -91,9 +94,7 @@ class Compression(GZipMiddleware):
 
 def compressed(app: ASGIApp, settings: Settings) -> ASGIApp:
     """``app``, whose answers are compressed if that is set."""
-    if not settings.compression:
-        return app
-    return Compression(app, minimum_size=SMALLEST_COMPRESSED, compresslevel=_LEVEL)
+    return Compression(app) if settings.compression else app
 
 
 def edge(settings: Settings) -> list[Middleware]:
@@ -106,7 +107,7 @@ def edge(settings: Settings) -> list[Middleware]:
     uploads = bucket or settings.public_url
     layers.append(Middleware(SecurityHeaders, pictures=_origin(pictures), uploads=_origin(uploads)))
     if settings.compression:
-        layers.append(Middleware(Compression, minimum_size=SMALLEST_COMPRESSED, compresslevel=_LEVEL))
+        layers.append(Middleware(Compression))
     return layers
 
 

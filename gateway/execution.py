@@ -88,7 +88,7 @@ class Operation:
     """What it shows of the records it reads."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "columns", self.document.columns[self.name or None])
+        self.columns = self.document.columns[self.name or None]
 
     @property
     def kind(self) -> OperationType:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
 from email.utils import format_datetime
-from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 from uuid import uuid4
 
@@ -54,13 +53,13 @@ from gateway.refusals import (
     told,
 )
 from gateway.requests import (
-    MAX_REMEMBERED,
     IndexedRequest,
     MakeContext,
     Origins,
     bearer,
     locale_of,
     parse_request,
+    remembered,
     request_id_of,
 )
 
@@ -309,11 +308,10 @@ def negotiate(accept: list[str]) -> str:
     """The media type to answer with; the caller's favourite, the first of equals. Raises Refused with 406."""
     if not accept:
         return JSON
-    asked = accept[0] if len(accept) == 1 else ",".join(accept)
-    return (_negotiate if len(asked) <= MAX_REMEMBERED else _negotiate.__wrapped__)(asked)
+    return _negotiate(accept[0] if len(accept) == 1 else ",".join(accept))
 
 
-@lru_cache(maxsize=1_000)
+@remembered
 def _negotiate(accept: str) -> str:
     best: tuple[float, str] | None = None
     for entry in accept.split(","):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from random import getrandbits
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -23,8 +24,10 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _TEXT: Final = (str, type(None))
 _OBJECT: Final = (dict, type(None))
 
-MAX_REMEMBERED: Final = 200
-"""Characters of a header whose meaning is remembered; clients of one kind all send the same."""
+T = TypeVar("T")
+
+_REMEMBERED: Final = 1_000
+_LONGEST_REMEMBERED: Final = 200
 
 MakeContext = Callable[[Principal, str, str, str], Context]
 """``(principal, locale, request id, client address)`` → the context of one operation."""
@@ -79,6 +82,17 @@ def bearer(authorization: str | None) -> str | None:
 def locale_of(accept_language: str | None) -> str:
     """``zh-CN`` when the first language asked for is a Chinese one, else ``en``."""
     return "zh-CN" if (accept_language or "").strip().lower().startswith("zh") else "en"
+
+
+def remembered(read: Callable[[str], T]) -> Callable[[str], T]:
+    """``read``, which remembers what headers mean unless they are long; clients of one kind all send the same."""
+    remembering = lru_cache(maxsize=_REMEMBERED)(read)
+
+    @wraps(read)
+    def read_again(header: str) -> T:
+        return (remembering if len(header) <= _LONGEST_REMEMBERED else read)(header)
+
+    return read_again
 
 
 def request_id_of(given: str | None) -> str:

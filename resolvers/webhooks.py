@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from operator import attrgetter
+from typing import TypeVar
 from uuid import UUID
 
 import orjson
@@ -18,29 +19,27 @@ from services import partners, webhooks
 from services.errors import InvalidInput
 from services.merchants.records import StoreRecord
 from services.partners import PartnerRecord
-from services.webhooks import Attempt, Delivery, Endpoint, NewEndpointSecret, Replay, Secret
+from services.runtime import Runtime
+from services.webhooks import Delivery, Endpoint, NewEndpointSecret, Replay
+
+T = TypeVar("T")
 
 # fields
 
 
-async def _load_endpoints(context: Context, keys: list[UUID]) -> list[list[Endpoint]]:
-    found = await webhooks.of_partners(context.runtime, keys)
-    return [found[k] for k in keys]
+def _all_of(
+    read: Callable[[Runtime, list[UUID]], Awaitable[dict[UUID, list[T]]]],
+) -> Callable[[Context, list[UUID]], Awaitable[list[list[T]]]]:
+    async def load(context: Context, keys: list[UUID]) -> list[list[T]]:
+        found = await read(context.runtime, keys)
+        return [found[k] for k in keys]
+
+    return load
 
 
-async def _load_secrets(context: Context, keys: list[UUID]) -> list[list[Secret]]:
-    found = await webhooks.secrets_of(context.runtime, keys)
-    return [found[k] for k in keys]
-
-
-async def _load_attempts(context: Context, keys: list[UUID]) -> list[list[Attempt]]:
-    found = await webhooks.attempts_of(context.runtime, keys)
-    return [found[k] for k in keys]
-
-
-endpoints_of = batched(_load_endpoints, attrgetter("id"))
-secrets_of = batched(_load_secrets, attrgetter("id"))
-attempts_of = batched(_load_attempts, attrgetter("id"))
+endpoints_of = batched(_all_of(webhooks.of_partners), attrgetter("id"))
+secrets_of = batched(_all_of(webhooks.secrets_of), attrgetter("id"))
+attempts_of = batched(_all_of(webhooks.attempts_of), attrgetter("id"))
 
 
 async def _deliveries(

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from core.clock import wall_now
 from models.database import Connection, Database
 from services.runtime import Runtime
+
+T = TypeVar("T")
 
 DAY: Final = timedelta(days=1)
 
@@ -86,3 +88,35 @@ async def give_back(database: Database, limits: Sequence[Limit]) -> None:
     await database.execute(
         "UPDATE rate_limit SET count = count - 1 WHERE id = ANY($1::text[]) AND count > 0", [one.id for one in limits]
     )
+
+
+@dataclass(eq=False)
+class Exhausted(Exception):
+    """``limit`` allows nothing more until ``ends_at``, in wall time."""
+
+    limit: Limit
+    ends_at: datetime
+
+
+async def guarded(
+    database: Database, limits: Sequence[Limit], ask: Callable[[], Awaitable[T]], counts: type[Exception]
+) -> T:
+    """What ``ask`` gives. Where it raises ``counts``, that is one use of each limit. Raises Exhausted.
+
+    Counted before and given back after, so that what is tried at the same moment counts too.
+    """
+    if not limits:
+        return await ask()
+    async with database.transaction() as sql:
+        exhausted = await take(sql, limits)
+        if exhausted is not None:
+            raise Exhausted(*exhausted)
+    try:
+        given = await ask()
+    except counts:
+        raise
+    except BaseException:
+        await give_back(database, limits)
+        raise
+    await give_back(database, limits)
+    return given

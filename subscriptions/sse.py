@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
 
 from graphql import OperationType
@@ -34,7 +33,7 @@ from gateway.admission import OperationRequest
 from gateway.execution import Operation as Admitted
 from gateway.http import read_get, read_post
 from gateway.refusals import BAD_REQUEST, UNAUTHENTICATED, Refused, refuse, restarting
-from gateway.requests import MAX_REMEMBERED, bearer, locale_of
+from gateway.requests import bearer, locale_of, remembered
 from subscriptions.direct import EXTENSION
 from subscriptions.outbox import Outbox, TaskOutbox
 from subscriptions.protocol import Close, same_caller, to_json
@@ -250,11 +249,10 @@ def _favourite(request: Request) -> str | None:
 
 def _accepted(request: Request) -> Mapping[str, float]:
     """Media types that the caller takes and how much it likes them, in its order."""
-    accept = ",".join(request.headers.getlist("accept"))
-    return (_read_accept if len(accept) <= MAX_REMEMBERED else _read_accept.__wrapped__)(accept)
+    return _read_accept(",".join(request.headers.getlist("accept")))
 
 
-@lru_cache(maxsize=1_000)
+@remembered
 def _read_accept(accept: str) -> Mapping[str, float]:
     accepted: dict[str, float] = {}
     for entry in accept.split(","):

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, Final, cast
 
+import graphql
 from graphql import GraphQLLeafType, Undefined, pyutils
 
+default_type_resolver: Final[Callable[..., Any]] = cast(Any, graphql).default_type_resolver
 is_awaitable: Final[Callable[[Any], bool]] = cast(Any, pyutils).is_awaitable
 
 

@@ -25,14 +25,13 @@ from graphql import (
 from graphql.execution.executor import CollectedErrors
 from graphql.pyutils import Path
 
-from gateway.compiler.leaves import is_awaitable
+from gateway.compiler.leaves import default_type_resolver, is_awaitable
 from gateway.compiler.plans import Attribute, Batch, Call, Itself, Projection, Property, Resolve
 from gateway.compiler.skeletons import EXACT, PlaceOf, Places, Spread, rebuilt
 from gateway.compiler.tree import Field, Level
 from gateway.compiler.waiting import abandon, settle, together
 
 _field_resolver: Final = cast(Any, graphql).default_field_resolver
-_type_resolver: Final = cast(Any, graphql).default_type_resolver
 
 
 class Nulled:
@@ -84,7 +83,7 @@ class Run:
                 operation.node,
                 self.values,
                 _field_resolver,
-                _type_resolver,
+                default_type_resolver,
                 _field_resolver,
                 hide_suggestions=operation.hide_suggestions,
             )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-import graphql
 from graphql import GraphQLObjectType
 from graphql.pyutils import Path
 
-from gateway.compiler.leaves import PLAIN, Anomaly, is_of, plain, sequence, type_name
+from gateway.compiler.leaves import PLAIN, Anomaly, default_type_resolver, is_of, plain, sequence, type_name
 from gateway.compiler.tree import Field, Level
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 PlaceOf: TypeAlias = Callable[[int], "Path | None"]
 """From the number of an object in a level to its path in the response."""
 
-_type_resolver: Final = cast(Any, graphql).default_type_resolver
 
 EXACT: Final = object()
 """Instead of the skeleton of a value that graphql-core has to complete."""
@@ -61,7 +59,11 @@ class Spread:
 
     def _type(self, value: Any) -> str:
         one, run = self._one, self._run
-        name = type_name(value, run.info(one.index), one.named, _type_resolver) if self._abstract else one.named.name
+        name = (
+            type_name(value, run.info(one.index), one.named, default_type_resolver)
+            if self._abstract
+            else one.named.name
+        )
         level = one.levels[name]
         if level.type.is_type_of is not None:
             is_of(value, run.info(one.index), level.type)

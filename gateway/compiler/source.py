@@ -8,9 +8,8 @@ from __future__ import annotations
 import itertools
 import keyword
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import graphql
 from graphql import (
     GraphQLEnumType,
     GraphQLObjectType,
@@ -18,7 +17,7 @@ from graphql import (
     specified_scalar_types,
 )
 
-from gateway.compiler.leaves import NAMES
+from gateway.compiler.leaves import NAMES, default_type_resolver
 from gateway.compiler.plans import Attribute, Call, Itself, Plan, Planner, Projection, Property
 from gateway.compiler.tree import Field, Level, Unsupported
 
@@ -241,7 +240,7 @@ class SourceWriter:
 
     def _abstract(self, one: Field, name: str, indent: int, body: list[tuple[int, str]]) -> None:
         kind, chosen = self._type(one.named), self._new()
-        self._names["default_type"] = cast(Any, graphql).default_type_resolver
+        self._names["default_type"] = default_type_resolver
         self._plain(name, indent, body)
         body.append((indent, f"{chosen} = type_name({name}, {self._info(one)}, {kind}, default_type)"))
         word = "if"

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from services.devices import commands
 from services.devices.reading import find, require_manager, require_staff
 from services.devices.records import DeviceRecord
 from services.errors import InvalidInput, PermissionDenied
-from services.limits import give_back, limit, network, seconds_until, take
+from services.limits import Exhausted, guarded, limit, network, seconds_until
 from services.merchants.checks import text
 from services.runtime import Runtime
 from services.unit import Unit, transaction
@@ -150,18 +151,19 @@ async def claim(runtime: Runtime, code: str, address: str = "") -> Credentials |
     """
     most, subject = runtime.settings.pairing_failures_per_address, network(address)
     counted = [limit(runtime, "pairing", "ADDRESS", subject, most)] if subject and most else []
-    # Counted before, given back after: guesses made at the same moment count too.
-    async with runtime.database.transaction() as sql:
-        exhausted = await take(sql, counted)
-    if exhausted is not None:
-        raise TooManyAttempts(seconds_until(exhausted[1]))
-    given = await _exchange(runtime, code)
-    if given is not None and counted:
-        await give_back(runtime.database, counted)
-    return given
+    try:
+        return await guarded(runtime.database, counted, partial(_exchange, runtime, code), _UnknownCode)
+    except _UnknownCode:
+        return None
+    except Exhausted as error:
+        raise TooManyAttempts(seconds_until(error.ends_at)) from None
 
 
-async def _exchange(runtime: Runtime, code: str) -> Credentials | None:
+class _UnknownCode(Exception):
+    """There is no such code, or no longer."""
+
+
+async def _exchange(runtime: Runtime, code: str) -> Credentials:
     given = Credentials(f"device-{secrets.token_hex(8)}", secrets.token_urlsafe(32), "")
     async with transaction(runtime) as unit:
         device = await unit.sql.fetchrow(
@@ -171,7 +173,7 @@ async def _exchange(runtime: Runtime, code: str) -> Credentials | None:
             wall_now(),
         )
         if device is None:
-            return None
+            raise _UnknownCode
         client_id = runtime.new_id()
         await unit.sql.execute(
             """INSERT INTO client (id, kind, name, client_id, secret_hash, store_id, city_id, created_at)

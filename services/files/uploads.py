@@ -156,17 +156,16 @@ async def _check_and_publish(runtime: Runtime, row: Record) -> None:
 
 async def _reserve(runtime: Runtime, picture_id: UUID, name: str, picture: Cleaned) -> bool:
     """Whether the picture is to be published under the name: none was before it."""
-    async with transaction(runtime) as unit:
-        reserved = await unit.sql.execute(
-            """UPDATE picture SET name = $2, size = $3, width = $4, height = $5
-               WHERE id = $1 AND state = 'PENDING' AND (name IS NULL OR name = $2)""",
-            picture_id,
-            name,
-            len(picture.content),
-            picture.width,
-            picture.height,
-        )
-    return reserved == 1
+    reserved = await runtime.database.fetchval(
+        """UPDATE picture SET name = $2, size = $3, width = $4, height = $5
+           WHERE id = $1 AND state = 'PENDING' AND (name IS NULL OR name = $2) RETURNING 1""",
+        picture_id,
+        name,
+        len(picture.content),
+        picture.width,
+        picture.height,
+    )
+    return reserved is not None
 
 
 async def sweep(runtime: Runtime) -> None:
@@ -208,12 +207,12 @@ async def _sweep_one(runtime: Runtime, row: Record) -> None:
 
 
 async def _row(runtime: Runtime, picture_id: UUID) -> Record:
-    rows = await runtime.database.fetch(
+    row = await runtime.database.fetchrow(
         "SELECT id, store_id, state, format, declared_size, name FROM picture WHERE id = $1", picture_id
     )
-    if not rows:
+    if row is None:
         raise NotFound(resource="Picture")
-    return rows[0]
+    return row
 
 
 def _to_json(upload: PictureUpload) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from core import logs
 from core.clock import wall_now
 from services.errors import InvalidInput, OtpInvalid, OtpLimit, OtpRateLimited
 from services.identity.people import checked_name, checked_phone, person_view
-from services.limits import Limit, give_back, limit, network, seconds_until, take
+from services.limits import Exhausted, Limit, give_back, limit, network, seconds_until, take
+from services.limits import guarded as counted
 from services.runtime import Runtime
 from services.unit import Unit, transaction
 
@@ -187,14 +188,7 @@ async def guarded(
     installation, limited as one-time codes are. Raises OtpRateLimited."""
     s = runtime.settings
     limits = _limits(runtime, name, 0, s.otp_guesses_per_address, s.otp_guesses_per_device, "", caller)
-    async with transaction(runtime) as unit:
-        await _take(unit, limits)
     try:
-        given = await ask()
-    except counts:
-        raise
-    except BaseException:
-        await give_back(runtime.database, limits)
-        raise
-    await give_back(runtime.database, limits)
-    return given
+        return await counted(runtime.database, limits, ask, counts)
+    except Exhausted as error:
+        raise _limited(OtpLimit(error.limit.scope), error.ends_at) from None

@@ -17,6 +17,7 @@ import orjson
 from auth.principals import Principal, View
 from clients.webhooks import is_loopback, is_public
 from core.clock import wall_now
+from models.database import Record
 from models.webhooks import WebhookDisabledReason, WebhookEndpointState
 from services import audit
 from services.errors import InvalidInput, NotFound, PermissionDenied, WebhookEndpointLimitReached
@@ -122,11 +123,16 @@ def may(principal: Principal | None, partner_id: UUID, city_id: UUID, *, own: bo
 
 async def hold(unit: Unit, principal: Principal | None, endpoint_id: UUID, *, own: bool = False) -> Endpoint:
     """The endpoint, locked, for its city's admins; with ``own`` also for its partner. Raises NotFound."""
-    row = await unit.sql.fetchrow(
-        f"""SELECT {ENDPOINT}, (SELECT c.city_id FROM client c WHERE c.id = webhook_endpoint.client_id) AS city_id
-            FROM webhook_endpoint WHERE id = $1 FOR UPDATE""",
-        endpoint_id,
-    )
+    return _for(principal, await unit.sql.fetchrow(f"{_ONE} FOR UPDATE", endpoint_id), own=own)
+
+
+_ONE: Final = f"""
+SELECT {ENDPOINT}, (SELECT c.city_id FROM client c WHERE c.id = webhook_endpoint.client_id) AS city_id
+FROM webhook_endpoint WHERE id = $1
+"""
+
+
+def _for(principal: Principal | None, row: Record | None, *, own: bool) -> Endpoint:
     if row is None or not may(principal, row["partner_id"], row["city_id"], own=own):
         raise NotFound(resource="WebhookEndpoint")
     return records.endpoint(row)
@@ -137,14 +143,7 @@ async def hold(unit: Unit, principal: Principal | None, endpoint_id: UUID, *, ow
 
 async def get(runtime: Runtime, principal: Principal | None, endpoint_id: UUID) -> Endpoint:
     """An endpoint for its partner and the admins of its city. Raises NotFound."""
-    row = await runtime.database.fetchrow(
-        f"""SELECT {ENDPOINT}, (SELECT c.city_id FROM client c WHERE c.id = webhook_endpoint.client_id) AS city_id
-            FROM webhook_endpoint WHERE id = $1""",
-        endpoint_id,
-    )
-    if row is None or not may(principal, row["partner_id"], row["city_id"], own=True):
-        raise NotFound(resource="WebhookEndpoint")
-    return records.endpoint(row)
+    return _for(principal, await runtime.database.fetchrow(_ONE, endpoint_id), own=True)
 
 
 async def of_partners(runtime: Runtime, partner_ids: Sequence[UUID]) -> dict[UUID, list[Endpoint]]:
@@ -236,18 +235,17 @@ async def update(
     description = text("description", description, MAX_DESCRIPTION, 0)
     async with transaction(runtime) as unit:
         before = await hold(unit, principal, endpoint_id)
-        row = await unit.sql.fetchrow(
-            f"""UPDATE webhook_endpoint SET url = $2, event_types = $3, description = $4 WHERE id = $1
-                RETURNING {ENDPOINT}""",
+        updated = await _change(
+            unit,
             endpoint_id,
+            "url = $2, event_types = $3, description = $4",
             url,
             None if types is None else orjson.dumps(types).decode(),
             description,
         )
         facts = {"endpoint": endpoint_id, "url": url, "event_types": types}
         await audit.note(unit, principal, "update_webhook_endpoint", before.partner_id, facts)
-    assert row is not None
-    return records.endpoint(row)
+    return updated
 
 
 async def rotate_secret(

@@ -17,7 +17,7 @@ import orjson
 
 from auth.keys import SigningKeys
 from core import ids
-from services.ordering.records import OrderRecord, order_from_json
+from services.ordering.records import OrderRecord
 from subscriptions.feeds import STORE_ORDERS, Cursor, Event
 
 EVENT_TYPES: Final = tuple(sorted(STORE_ORDERS.events))
@@ -52,10 +52,6 @@ def sequence_of(text: str, endpoint_id: UUID) -> int | None:
 
 def _name(endpoint_id: UUID) -> str:
     return f"webhook:{endpoint_id}"
-
-
-def order_of(event: Event) -> OrderRecord:
-    return order_from_json(event.payload["order"])
 
 
 def order_data(event: Event, order: OrderRecord) -> dict[str, Any]:

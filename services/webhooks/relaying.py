@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge
 
 from core import ids, logs
 from models.database import Record
+from services.feeds import order_in
 from services.runtime import Runtime
 from services.unit import Unit, transaction
 from services.webhooks import messages
@@ -135,7 +136,7 @@ def _gap(unit: Unit, target: Endpoint, position: Position, missing: int) -> Mess
 def of_events(events: Sequence[Event], store_id: UUID, types: Sequence[str] | None) -> list[Message]:
     """Messages of those events that an endpoint wants."""
     wanted = [event for event in events if types is None or event.type in types]
-    orders = [messages.order_of(event) for event in wanted]
+    orders = [order_in(event) for event in wanted]
     return [
         Message(
             event.feed, event.offset, event.type, event.at, store_id, order.id, messages.order_data(event, order)
