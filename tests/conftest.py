@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
+from core import logs
 from tests.engines import PostgresServer, Reaper, RedisServer
 
 # `make test` tries the same examples every time, `make fuzz` new ones; both may share a test's database among them.
@@ -36,6 +39,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Commands of the operator set what is logged for their process; the next tests of this one log as ever."""
+    root = logging.getLogger()
+    before, handlers, level = structlog.get_config(), root.handlers[:], root.level
+    yield
+    if structlog.get_config() != before:
+        logs.configure("warning")  # so that no logger keeps what was configured in the test
+        structlog.configure(**before)
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

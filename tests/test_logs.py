@@ -6,7 +6,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,6 @@ from core import logs
 
 log = logs.get(__name__)
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before, handlers, level = structlog.get_config(), root.handlers[:], root.level
-    yield
-    logs.configure("warning")  # so that no logger keeps what was configured here
-    structlog.configure(**before)
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_a_line_is_json_with_its_request(capsys: pytest.CaptureFixture[str]) -> None:
