@@ -147,6 +147,8 @@ class Documents:
         except RecursionError:
             raise too_large("DEPTH_LIMIT_EXCEEDED", "levels of selections", self._limits.max_depth, None) from None
         if errors:
+            # The last of too many is one object of graphql-core's, which would keep the frames of all who met it.
+            errors[-1].with_traceback(None)
             raise Refused([shown(error, VALIDATION_FAILED) for error in errors])
         if not operations:
             raise refuse(NO_SUCH_OPERATION, "The document has no operation.")

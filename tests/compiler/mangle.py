@@ -334,9 +334,16 @@ def mangle(schema: GraphQLSchema, text: str, seed: int) -> Case | None:
         if rng.random() < 0.3:
             rng.shuffle(definitions)
         made = print_ast(DocumentNode(definitions=tuple(definitions)))
-        if not validate(schema, parse(made), max_errors=1):
+        if _is_valid(schema, parse(made)):
             return Case(made, mangler.variables, name.value if name else None)
-    return None if validate(schema, document, max_errors=1) else Case(text)
+    return Case(text) if _is_valid(schema, document) else None
+
+
+def _is_valid(schema: GraphQLSchema, document: DocumentNode) -> bool:
+    errors = validate(schema, document, max_errors=0)
+    for error in errors:
+        error.with_traceback(None)  # one object for all times, which would keep all frames that it was raised in
+    return not errors
 
 
 def _other() -> OperationDefinitionNode:

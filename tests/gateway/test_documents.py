@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from graphql import DocumentNode
 
 from auth.principals import ANONYMOUS, Principal, PrincipalKind, View
 from core.settings import Settings
@@ -148,6 +150,15 @@ def test_syntax_errors_have_a_place_and_a_code() -> None:
     error, _ = refusal(query="{ thing {")
     assert error["extensions"]["code"] == "GRAPHQL_PARSE_FAILED"
     assert error["locations"]
+
+
+def test_nothing_is_kept_of_a_document_with_too_many_mistakes() -> None:
+    text = "{" + " ".join(f"mistake{i}" for i in range(10)) + "}"
+    error, _ = refusal(query=text)
+    assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    gc.collect()
+    trees = [one for one in gc.get_objects() if type(one) is DocumentNode and one.loc]
+    assert text not in {tree.loc.source.body for tree in trees}
 
 
 def test_operation_names() -> None:
