@@ -20,6 +20,7 @@ from models.payments import Payment, PaymentState, RefundState
 from services import idempotency, inventory, ledger
 from services.columns import ALL, Columns, Shape, by_value
 from services.errors import InvalidInput, PaymentFailed, RefundExceedsCaptured
+from services.merchants.checks import text
 from services.ordering import changes
 from services.ordering.machine import CLOSED, Actor, require
 from services.ordering.records import OrderRecord
@@ -29,6 +30,7 @@ from services.unit import Unit, transaction
 log = logs.get(__name__)
 
 CHANNELS = frozenset({"sandbox"})
+MAX_REASON: Final = 200
 
 PAID_STATES = (
     PaymentState.CAPTURED, PaymentState.REFUNDING, PaymentState.PARTIALLY_REFUNDED, PaymentState.REFUNDED
@@ -224,7 +226,7 @@ async def start_refund(unit: Unit, order: OrderRecord, payment_id: UUID, amount:
         refund_id.hex,
         RefundState.PENDING,
         amount,
-        reason[:200],
+        reason,
         _merchant(order) if order.state is OrderState.COMPLETED else "escrow",
         unit.now,
     )
@@ -240,6 +242,7 @@ async def refund_part(
     """
     if amount <= 0:
         raise InvalidInput(field="amount", reason="must be positive")
+    reason = text("reason", reason, MAX_REASON)
     async with transaction(runtime) as unit:
         if await idempotency.recall(unit, principal, key, "refundOrder", [order_id, amount, reason]) is not None:
             return order_id

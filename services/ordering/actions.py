@@ -14,6 +14,7 @@ from services import devices, idempotency, inventory, merchants, payments
 from services.delivery import dispatch
 from services.delivery.travel import delivery_eta, road_metres
 from services.errors import InvalidInput
+from services.merchants.checks import text
 from services.ordering import changes
 from services.ordering.machine import Actor
 from services.ordering.records import DeliveryRecord, OrderRecord, order_from_json, order_to_json
@@ -139,9 +140,7 @@ async def _call_off(
     operation: str,
     type: str,
 ) -> OrderRecord:
-    reason = reason.strip()
-    if not 1 <= len(reason) <= MAX_REASON:
-        raise InvalidInput(field="reason", reason=f"must have 1 to {MAX_REASON} characters")
+    reason = text("reason", reason, MAX_REASON)
     async with transaction(runtime) as unit:
         answer = await idempotency.recall(unit, principal, key, operation, [order_id, reason])
         if answer is not None:

@@ -28,6 +28,7 @@ from services.errors import (
     StoreClosed,
 )
 from services.merchants import StoreRecord
+from services.merchants.checks import text
 from services.ordering import changes
 from services.ordering.machine import Actor
 from services.ordering.records import ORDER_COLUMNS, OrderRecord, order_from_json, order_to_json
@@ -194,8 +195,7 @@ async def place(
     """
     assert principal.subject is not None
     address = _checked_address(address)
-    if len(note) > MAX_NOTE:
-        raise InvalidInput(field="note", reason=f"must have at most {MAX_NOTE} characters")
+    note = text("note", note, MAX_NOTE, shortest=0, multiline=True)
     async with transaction(runtime) as unit:
         request = [quote_id, address, table_id, note]
         answer = await idempotency.recall(unit, principal, key, "placeOrder", request)
@@ -227,11 +227,11 @@ def _checked_address(address: Address | None) -> Address | None:
     phone = normalise(address.phone)
     if phone is None:
         raise InvalidInput(field="address.phone", reason="is not a phone number")
-    for field, text, most in (("contact", address.contact, 80), ("text", address.text, 200)):
-        if not 1 <= len(text.strip()) <= most:
-            raise InvalidInput(field=f"address.{field}", reason=f"must have 1 to {most} characters")
     return Address(
-        address.contact.strip(), phone, address.text.strip(), _on_earth(address.location, "address.location")
+        text("address.contact", address.contact, 80),
+        phone,
+        text("address.text", address.text, 200, multiline=True),
+        _on_earth(address.location, "address.location"),
     )
 
 

@@ -30,12 +30,14 @@ PLACE = f"""mutation ($input: PlaceOrderInput!, $key: String!) {{ placeOrder(inp
     ... on Order {{ __typename id version total {{ amount }} }} {ERROR} }} }}"""
 PAY = f"""mutation ($order: ID!, $key: String!) {{ payOrder(order: $order, idempotencyKey: $key) {{
     ... on Payment {{ __typename id payUrl }} {ERROR} }} }}"""
-CANCEL = f"""mutation ($order: ID!, $key: String!) {{ cancelOrder(order: $order, reason: "Changed my mind",
+CANCEL = f"""mutation ($order: ID!, $key: String!, $reason: String! = "Changed my mind") {{
+    cancelOrder(order: $order, reason: $reason,
     idempotencyKey: $key) {{ ... on Order {{ __typename id version state }} {ERROR} }} }}"""
-REJECT = f"""mutation ($order: ID!, $key: String!) {{ rejectOrder(order: $order, reason: "No noodles left",
+REJECT = f"""mutation ($order: ID!, $key: String!, $reason: String! = "No noodles left") {{
+    rejectOrder(order: $order, reason: $reason,
     idempotencyKey: $key) {{ ... on Order {{ __typename id state }} {ERROR} }} }}"""
-REFUND = f"""mutation ($order: ID!, $key: String!, $amount: Int64! = 100) {{ refundOrder(order: $order,
-    amount: $amount, reason: "Spilt",
+REFUND = f"""mutation ($order: ID!, $key: String!, $amount: Int64! = 100, $reason: String! = "Spilt") {{
+    refundOrder(order: $order, amount: $amount, reason: $reason,
     idempotencyKey: $key) {{ ... on Order {{ __typename id state }} {ERROR} }} }}"""
 
 

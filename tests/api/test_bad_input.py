@@ -201,6 +201,27 @@ async def test_places(city: City, shop: tuple[str, str, str]) -> None:
             assert (await city.do(token, doc.PLACE, key=bad, input=given))["code"] == "INVALID_INPUT"
 
 
+@pytest.mark.parametrize("hidden", ["\x00", "\x1b@", "\u202e"], ids=["nul", "of a printer", "other direction"])
+async def test_texts_with_characters_that_cannot_be_seen(city: City, shop: tuple[str, str, str], hidden: str) -> None:
+    """No database keeps the first, a kitchen printer obeys the second, and the third shows people another text."""
+    owner, store, sku = shop
+    token = await city.consumer()
+    given = place_input((await city.quote(token, store, sku))["id"])
+    bad = f"a{hidden}b"
+    unpaid, paid = await city.place(token, store, sku), await city.paid(token, store, sku, "PICKUP")
+    async with nothing_written(city):
+        for changed in ({"note": bad}, *({"address": given["address"] | {name: bad}} for name in ("contact", "text"))):
+            placed = await city.do(token, doc.PLACE, key=key(), input=given | changed)
+            assert placed["code"] == "INVALID_INPUT", changed
+        assert (await city.do(token, doc.CANCEL, key=key(), order=unpaid, reason=bad))["code"] == "INVALID_INPUT"
+        for reason in (bad, "", "x" * 201):
+            for document in (doc.REJECT, doc.REFUND):
+                refused = await city.do(owner, document, key=key(), order=paid, reason=reason)
+                assert refused["code"] == "INVALID_INPUT", reason
+    lines = given | {"note": "No coriander\nRing twice", "address": given["address"] | {"text": "Hutong 5\nGate 2"}}
+    assert (await city.do(token, doc.PLACE, key=key(), input=lines))["__typename"] == "Order"
+
+
 async def test_a_closed_store_and_what_is_sold_out(city: City) -> None:
     owner, store, sku = await city.shop()
     token, lines = await city.consumer(), [{"sku": sku, "quantity": 2}]
