@@ -74,6 +74,12 @@ class Principal:
             g.store_id == store_id and g.role in roles for g in self.grants
         )
 
+    def owns(self, store_id: UUID) -> bool:
+        """Whether a merchant principal is an owner of the store."""
+        return self.view is View.MERCHANT and any(
+            g.store_id == store_id and g.role is GrantRole.STORE_OWNER for g in self.grants
+        )
+
     def administers(self, city_id: UUID) -> bool:
         return self.view is View.ADMIN and any(
             g.role is GrantRole.CITY_ADMIN and g.city_id == city_id for g in self.grants

@@ -57,13 +57,36 @@ class WebhookFault(StrEnum):
     """The name stands for an address that is not public."""
 
 
+class SharingParty(StrEnum):
+    """Who decides that a store is shared with a partner, or not."""
+
+    OWNER = "OWNER"
+    """The store's owner."""
+    ADMIN = "ADMIN"
+    """An admin of the city."""
+    OPERATOR = "OPERATOR"
+    """Whoever has the command line of the installation."""
+
+
+class SharingState(StrEnum):
+    """SHARED: the partner is told of the store's orders. REFUSED: the owner wants it told of nothing."""
+
+    SHARED = "SHARED"
+    REFUSED = "REFUSED"
+
+
 class PartnerStore(Model):
-    """A store whose orders a partner is told of: events after ``from_offset`` of its feed, until it is revoked."""
+    """A store whose orders a partner is told of: events after ``from_offset`` of its feed, until it is revoked.
+
+    Owners' refusals are in ``partner_refusal``, which is SQL only. Of one partner and store there is a refusal, or a
+    live row, or neither.
+    """
 
     id = fields.UUIDField(primary_key=True, default=uuid7)
     client: fields.ForeignKeyRelation[Client] = fields.ForeignKeyField("models.Client", related_name="stores")
     store: fields.ForeignKeyRelation[Store] = fields.ForeignKeyField("models.Store", related_name="partners")
     from_offset = fields.BigIntField()
+    shared_by = fields.CharEnumField(SharingParty, max_length=8)
     created_at = fields.DatetimeField()
     revoked_at = fields.DatetimeField(null=True)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from auth.principals import View
 from core import ids
 from models.webhooks import WebhookDeliveryState
 from resolvers import merchants
@@ -20,7 +21,7 @@ from services.errors import InvalidInput
 from services.merchants.records import StoreRecord
 from services.partners import PartnerRecord
 from services.runtime import Runtime
-from services.webhooks import Delivery, Endpoint, NewEndpointSecret, Replay
+from services.webhooks import Delivery, Endpoint, NewEndpointSecret, Replay, Sharing
 
 T = TypeVar("T")
 
@@ -45,7 +46,8 @@ attempts_of = batched(_all_of(webhooks.attempts_of), attrgetter("id"))
 async def _deliveries(
     context: Context, keys: list[UUID], window: tuple[WebhookDeliveryState | None, int, int | None]
 ) -> dict[UUID, list[Delivery]]:
-    return await webhooks.of_endpoints(context.runtime, keys, *window)
+    shared = context.principal.view is View.PARTNER
+    return await webhooks.of_endpoints(context.runtime, keys, *window, shared=shared)
 
 
 _load_deliveries = by_arguments(_deliveries)
@@ -83,6 +85,31 @@ async def stores_of(root: PartnerRecord, info: Info, first: int, after: str | No
     after_key = None if after is None else key("Store", after)
     rows = await info.context.loader(_load_shared).load((root.id, (page_size(first) + 1, after_key)))
     return make_page(rows, first, lambda store: ids.encode("Store", store.id), after=after)
+
+
+async def _load_partners(context: Context, keys: list[UUID]) -> list[PartnerRecord | None]:
+    found = await partners.by_ids(context.runtime, keys)
+    return [found.get(k) for k in keys]
+
+
+partner_of = batched(_load_partners, attrgetter("partner_id"))
+
+
+async def _sharings(context: Context, keys: list[UUID], window: tuple[int, UUID | None]) -> dict[UUID, list[Sharing]]:
+    return await webhooks.sharings_of_stores(context.runtime, keys, *window)
+
+
+_load_sharings = by_arguments(_sharings)
+
+
+async def sharings_of(root: StoreRecord, info: Info, first: int, after: str | None = None) -> Page[Sharing] | None:
+    """A page of what was decided about a store and partners; None but for its owners and admins of its city."""
+    size, after_key = page_size(first), None if after is None else key("Partner", after)
+    principal = info.context.principal
+    if not (principal.owns(root.id) or principal.administers(root.city_id)):
+        return None
+    rows = await info.context.loader(_load_sharings).load((root.id, (size + 1, after_key)))
+    return make_page(rows, size, lambda sharing: ids.encode("Partner", sharing.partner_id), after=after)
 
 
 # actions
@@ -140,14 +167,14 @@ async def replay(context: Context, endpoint: str, after: str | None, starting: d
 async def share_store(context: Context, partner: str, store: str) -> PartnerRecord:
     partner_id, store_id = key("Partner", partner), key("Store", store)
     await webhooks.share_store(context.runtime, context.principal, partner_id, store_id)
-    return await partners.get(context.runtime, context.principal, partner_id)
+    return (await partners.by_ids(context.runtime, [partner_id]))[partner_id]
 
 
 @action
 async def unshare_store(context: Context, partner: str, store: str) -> PartnerRecord:
     partner_id, store_id = key("Partner", partner), key("Store", store)
     await webhooks.unshare_store(context.runtime, context.principal, partner_id, store_id)
-    return await partners.get(context.runtime, context.principal, partner_id)
+    return (await partners.by_ids(context.runtime, [partner_id]))[partner_id]
 
 
 async def load_endpoint(context: Context, endpoint_id: UUID) -> Endpoint | None:

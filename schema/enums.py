@@ -24,7 +24,14 @@ from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderAction, OrderState
 from models.payments import PaymentState
 from models.queueing import QueueAction, QueueTicketState
-from models.webhooks import WebhookDeliveryState, WebhookDisabledReason, WebhookEndpointState, WebhookFault
+from models.webhooks import (
+    SharingParty,
+    SharingState,
+    WebhookDeliveryState,
+    WebhookDisabledReason,
+    WebhookEndpointState,
+    WebhookFault,
+)
 from schema.base import declare_errors
 from services.delivery.fixes import FixProblem
 from services.delivery.nearby import RiderSupply
@@ -64,6 +71,8 @@ for enum in (
     WebhookDisabledReason,
     WebhookDeliveryState,
     WebhookFault,
+    SharingParty,
+    SharingState,
 ):
     strawberry.enum(enum, description=enum.__doc__ if enum.__doc__ and "\n" not in enum.__doc__ else None)
 

@@ -9,7 +9,7 @@ import strawberry
 
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderState
-from resolvers import catalog, delivery, devices, files, identity, insight, ordering, partners, queueing
+from resolvers import catalog, delivery, devices, files, identity, insight, ordering, partners, queueing, webhooks
 from resolvers import merchants as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -50,10 +50,12 @@ if TYPE_CHECKING:
     from schema.ordering import Order
     from schema.partners import Partner
     from schema.queueing import QueueBoard
+    from schema.webhooks import StoreSharing
 
 OrderType = Annotated["Order", strawberry.lazy("schema.ordering")]
 PictureType = Annotated["Picture", strawberry.lazy("schema.files")]
 RiderType = Annotated["Rider", strawberry.lazy("schema.delivery")]
+SharingType = Annotated["StoreSharing", strawberry.lazy("schema.webhooks")]
 StoreType = Annotated["Store", strawberry.lazy("schema.merchants")]
 
 
@@ -201,6 +203,14 @@ class Store(Node):
         A,
         needs=("id", "city_id"),
         description="Oldest first, for the store's staff and the city's admins.",
+    )
+    sharings: Connection[SharingType] | None = computed(
+        webhooks.sharings_of,
+        M,
+        A,
+        needs=("id", "city_id"),
+        description="Partners that are told of its orders, and those that an owner refused; null but for owners and "
+        "admins.",
     )
     staff: list[Annotated[Grant, strawberry.lazy("schema.identity")]] = computed(
         identity.staff_of, M, A, needs=("id", "city_id")

@@ -12,7 +12,7 @@ from resolvers import partners as resolvers
 from resolvers import webhooks
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from schema.base import A, Connection, Node, P, computed, exposes, mutation, node_id, result, sized
+from schema.base import A, Connection, M, Node, P, computed, exposes, mutation, node_id, only, result, sized
 from services import errors
 from services.documents import DocumentRecord, Registration
 from services.partners import CredentialRecord, NewSecret, PartnerRecord
@@ -56,23 +56,23 @@ class PartnerCredential:
     last_used_at: datetime | None = strawberry.field(description="To the minute.")
 
 
-@exposes(PartnerRecord, views={A, P})
+@exposes(PartnerRecord, views={A, P, M})
 @strawberry.type(description="An integrator who calls the API from servers of its own.")
 class Partner(Node):
     id: strawberry.ID = node_id("Partner")
     name: str
-    client_id: str
-    created_at: datetime
-    revoked_at: datetime | None
+    client_id: str = strawberry.field(metadata=only(A, P))
+    created_at: datetime = strawberry.field(metadata=only(A, P))
+    revoked_at: datetime | None = strawberry.field(metadata=only(A, P))
     documents: Connection[PersistedDocument] = computed(resolvers.documents_of, A)
     credentials: list[PartnerCredential] = computed(
         resolvers.credentials_of, A, description="Also those that ended, the newest first."
     )
     webhook_endpoints: list[EndpointType] = sized(
-        3, computed(webhooks.endpoints_of, description="Where it is told of orders, the oldest first.")
+        3, computed(webhooks.endpoints_of, A, P, description="Where it is told of orders, the oldest first.")
     )
     stores: Connection[StoreType] = computed(
-        webhooks.stores_of, description="Those that are shared with it: it is told of their orders."
+        webhooks.stores_of, A, P, description="Those that are shared with it: it is told of their orders."
     )
 
 

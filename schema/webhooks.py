@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from models.webhooks import WebhookDeliveryState, WebhookDisabledReason, WebhookEndpointState, WebhookFault
+from models.webhooks import (
+    SharingParty,
+    SharingState,
+    WebhookDeliveryState,
+    WebhookDisabledReason,
+    WebhookEndpointState,
+    WebhookFault,
+)
 from resolvers import webhooks as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from schema.base import A, Connection, Node, P, computed, exposes, mutation, node_id, result, sized
+from schema.base import A, Connection, M, Node, P, computed, exposes, mutation, node_id, result, sized
 from schema.partners import Partner
 from services import errors, webhooks
 
@@ -92,6 +99,15 @@ class WebhookReplay:
     scheduled: int = strawberry.field(description="Deliveries that are sent again, or for the first time.")
 
 
+@exposes(webhooks.Sharing, views={M, A})
+@strawberry.type(description="What was decided last about a store and a partner.")
+class StoreSharing:
+    partner: Partner = computed(resolvers.partner_of)
+    state: SharingState
+    by: SharingParty
+    since: datetime
+
+
 class WebhooksMutation:
     @mutation(result("CreateWebhookEndpointResult", WebhookEndpointSecret, errors.WebhookEndpointLimitReached), A)
     async def create_webhook_endpoint(
@@ -140,12 +156,12 @@ class WebhooksMutation:
         With `starting` also what the event log still has and the endpoint was never sent."""
         return await resolvers.replay(info.context, endpoint, after, starting)
 
-    @mutation(result("ShareStoreResult", Partner), A)
+    @mutation(result("ShareStoreResult", Partner, errors.SharingRefused), M, A)
     async def share_store(self, info: Info, partner: ID, store: ID) -> object:
-        """Let a partner be told, by webhooks, of the orders of a store from now on."""
+        """Let a partner be told of the orders of a store from now on, unless an owner of the store has refused."""
         return await resolvers.share_store(info.context, partner, store)
 
-    @mutation(result("UnshareStoreResult", Partner), A)
+    @mutation(result("UnshareStoreResult", Partner), M, A)
     async def unshare_store(self, info: Info, partner: ID, store: ID) -> object:
-        """Tell a partner of nothing more of a store, also not of what waits to be sent."""
+        """Tell a partner of nothing more of a store, also not of what waits. By an owner it is a refusal and stands."""
         return await resolvers.unshare_store(info.context, partner, store)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
 from core.errors import BusinessError
 from models.identity import CredentialKind
 from models.webhooks import WebhookDisabledReason
-from services.errors.references import EndpointRef
+from services.errors.references import EndpointRef, PartnerRef, StoreRef
 
 # identity
 
@@ -148,6 +149,19 @@ class WebhookEndpointDisabled(BusinessError):
     messages: ClassVar[dict[str, str]] = {
         "en": "The webhook endpoint is disabled ({reason}).",
         "zh-CN": "该 Webhook 端点已停用（{reason}）。",
+    }
+
+
+@dataclass(eq=False)
+class SharingRefused(BusinessError):
+    """The store's owner has refused to share it with the partner, and only an owner can take that back."""
+
+    partner: PartnerRef
+    store: StoreRef
+    since: datetime
+    messages: ClassVar[dict[str, str]] = {
+        "en": "The store's owner has refused to share it with the partner.",
+        "zh-CN": "店主已拒绝与该合作方共享此门店。",
     }
 
 

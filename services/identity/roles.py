@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from auth.authenticate import PERSON_VIEWS
-from auth.principals import Principal, View
+from auth.principals import Principal
 from models.identity import STORE_ROLES, Grant, GrantRole
 from services import access
 from services.delivery.reading import RiderRecord, riders_by_ids
@@ -59,12 +59,6 @@ async def grant_role(unit: Unit, person_id: UUID, role: GrantRole, store_id: UUI
     )
 
 
-def _owns(principal: Principal, store_id: UUID) -> bool:
-    return principal.view is View.MERCHANT and any(
-        held.store_id == store_id and held.role is GrantRole.STORE_OWNER for held in principal.grants
-    )
-
-
 async def grant_store_role(
     runtime: Runtime, principal: Principal, store_id: UUID, phone: str, role: GrantRole
 ) -> Grant:
@@ -84,7 +78,7 @@ async def grant_store_role(
 
 
 async def _require_owner(runtime: Runtime, principal: Principal, store_id: UUID) -> None:
-    if _owns(principal, store_id):
+    if principal.owns(store_id):
         return
     store = await get_store(runtime, store_id)
     if principal.administers(store.city_id):

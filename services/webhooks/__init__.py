@@ -1,7 +1,8 @@
 """Signed webhooks to partners, about the orders of the stores that are shared with them.
 
-``endpoints`` where to and for whom, ``relaying`` from the event log to deliveries, ``sending`` the jobs that send them,
-``schedule`` when again, ``messages`` bodies and signatures, ``deliveries`` looking at them and sending them again.
+``sharing`` whose orders, ``endpoints`` where to, ``relaying`` from the event log to deliveries, ``sending`` the jobs
+that send them, ``schedule`` when again, ``messages`` bodies and signatures, ``deliveries`` looking at them and sending
+them again.
 """
 
 from typing import Final
@@ -17,14 +18,13 @@ from services.webhooks.endpoints import (
     of_partners,
     rotate_secret,
     secrets_of,
-    share_store,
-    stores_of,
-    unshare_store,
     update,
 )
 from services.webhooks.messages import EVENT_TYPES
 from services.webhooks.records import Attempt, Delivery, Endpoint, NewEndpointSecret, Secret
 from services.webhooks.relaying import relay, sweep
+from services.webhooks.sharing import Sharing, share_store, stores_of, unshare_store
+from services.webhooks.sharing import of_stores as sharings_of_stores
 
 JOBS: Final = {"webhook_send": sending.send}
 
@@ -42,6 +42,7 @@ __all__ = [
     "NewEndpointSecret",
     "Replay",
     "Secret",
+    "Sharing",
     "attempts_of",
     "create",
     "disable",
@@ -57,6 +58,7 @@ __all__ = [
     "rotate_secret",
     "secrets_of",
     "share_store",
+    "sharings_of_stores",
     "stores_of",
     "sweep",
     "unshare_store",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from auth.principals import Principal
+from auth.principals import Principal, View
 from core import ids
 from models.webhooks import WebhookDeliveryState, WebhookEndpointState
 from services.errors import InvalidInput, NotFound, WebhookEndpointDisabled
@@ -17,7 +17,7 @@ from services.runtime import Runtime
 from services.unit import Unit, transaction
 from services.webhooks import endpoints, messages, records
 from services.webhooks.messages import PING
-from services.webhooks.records import ATTEMPT, DELIVERY, Attempt, Delivery, Endpoint
+from services.webhooks.records import ATTEMPT, DELIVERY, SHARED, Attempt, Delivery, Endpoint
 from services.webhooks.relaying import add, of_events
 from subscriptions.feeds import Event
 
@@ -45,11 +45,16 @@ async def of_endpoints(
     state: WebhookDeliveryState | None,
     limit: int,
     before: int | None,
+    *,
+    shared: bool = False,
 ) -> dict[UUID, list[Delivery]]:
-    """Deliveries of each endpoint, the newest first, below the sequence ``before``, without any check of who asks."""
-    page = f"""SELECT {DELIVERY} FROM webhook_delivery WHERE endpoint_id = k.key
+    """Deliveries of each endpoint, the newest first, below the sequence ``before``, without any check of who asks.
+
+    ``shared``: only those that the partner may still see.
+    """
+    page = f"""SELECT {DELIVERY} FROM webhook_delivery d WHERE endpoint_id = k.key
         AND ($2::text IS NULL OR state = $2) AND ($3::bigint IS NULL OR sequence < $3)
-        ORDER BY sequence DESC LIMIT $4"""
+        {f"AND {SHARED}" if shared else ""} ORDER BY sequence DESC LIMIT $4"""
     found = await of_each(runtime, endpoint_ids, "uuid", page, "page.sequence DESC", state, before, limit)
     return {key: [records.delivery(row) for row in rows] for key, rows in found.items()}
 
@@ -67,9 +72,14 @@ async def attempts_of(runtime: Runtime, delivery_ids: Sequence[UUID]) -> dict[UU
 
 
 async def get(runtime: Runtime, principal: Principal | None, delivery_id: UUID) -> Delivery:
-    """A delivery for the partner and the admins of its city. Raises NotFound."""
-    row = await runtime.database.fetchrow(f"SELECT {DELIVERY} FROM webhook_delivery WHERE id = $1", delivery_id)
-    if row is None:
+    """A delivery for the admins of the partner's city, and for the partner while its store is shared with it.
+
+    Raises NotFound.
+    """
+    row = await runtime.database.fetchrow(
+        f"SELECT {DELIVERY}, {SHARED} AS shared FROM webhook_delivery d WHERE id = $1", delivery_id
+    )
+    if row is None or not (row["shared"] or principal is None or principal.view is View.ADMIN):
         raise NotFound(resource="WebhookDelivery")
     try:
         await endpoints.get(runtime, principal, row["endpoint_id"])
@@ -111,7 +121,7 @@ async def resend(runtime: Runtime, principal: Principal | None, delivery_id: UUI
     found = await get(runtime, principal, delivery_id)
     async with transaction(runtime) as unit:
         endpoint = await _hold_enabled(unit, principal, found.endpoint_id)
-        if not await _send_again(unit, endpoint, "d.id = $4", delivery_id):
+        if not await _send_again(unit, endpoint, "d.id = $3", delivery_id):
             raise NotFound(resource="WebhookDelivery")
         unit.enqueue("webhook_send", {"endpoint": endpoint.id})
         row = await unit.sql.fetchrow(f"SELECT {DELIVERY} FROM webhook_delivery WHERE id = $1", delivery_id)
@@ -143,7 +153,7 @@ async def replay(
         again = await _send_again(
             unit,
             endpoint,
-            """d.sequence > $4 AND ($5::timestamptz IS NULL OR d.at >= $5)
+            """d.sequence > $3 AND ($4::timestamptz IS NULL OR d.at >= $4)
                AND (d.state <> 'PENDING' OR d.attempts > 0)""",
             sequence,
             starting,
@@ -165,12 +175,10 @@ async def _send_again(unit: Unit, endpoint: Endpoint, which: str, *args: object)
     """Begin another round for the deliveries that the partner may still see; how many. Raises InvalidInput."""
     again = await unit.sql.execute(
         f"""UPDATE webhook_delivery d
-            SET state = 'PENDING', attempts = 0, queued_at = $3, due_at = $3, settled_at = NULL
+            SET state = 'PENDING', attempts = 0, queued_at = $2, due_at = $2, settled_at = NULL
             WHERE d.endpoint_id = $1 AND {which}
-              AND (d.store_id IS NULL OR EXISTS (SELECT 1 FROM partner_store s
-                   WHERE s.client_id = $2 AND s.store_id = d.store_id AND s.revoked_at IS NULL))""",
+              AND {SHARED}""",
         endpoint.id,
-        endpoint.partner_id,
         unit.now,
         *args,
     )

@@ -1,4 +1,4 @@
-"""Endpoints of partners, their secrets, and the stores whose orders a partner is told of.
+"""Endpoints of partners, and their secrets.
 
 Where a principal is asked for, None is the operator at the command line of the installation.
 """
@@ -22,7 +22,6 @@ from models.webhooks import WebhookDisabledReason, WebhookEndpointState
 from services import audit
 from services.errors import InvalidInput, NotFound, PermissionDenied, WebhookEndpointLimitReached
 from services.merchants.checks import text
-from services.pages import of_each
 from services.runtime import Runtime
 from services.unit import Unit, transaction
 from services.webhooks import records
@@ -171,16 +170,6 @@ async def secrets_of(runtime: Runtime, endpoint_ids: Sequence[UUID]) -> dict[UUI
     return found
 
 
-async def stores_of(
-    runtime: Runtime, partner_ids: Sequence[UUID], limit: int, after: UUID | None
-) -> dict[UUID, list[UUID]]:
-    """Keys of the stores whose orders each partner is told of, without any check of who asks."""
-    page = """SELECT store_id FROM partner_store WHERE client_id = k.key AND revoked_at IS NULL
-        AND ($2::uuid IS NULL OR store_id > $2) ORDER BY store_id LIMIT $3"""
-    found = await of_each(runtime, partner_ids, "uuid", page, "page.store_id", after, limit)
-    return {key: [row["store_id"] for row in rows] for key, rows in found.items()}
-
-
 # changing
 
 
@@ -216,7 +205,7 @@ async def create(
         assert row is not None
         made = records.endpoint(row)
         secret_id = await _add_secret(unit, made.id)
-        await _place(unit, partner_id)
+        await place(unit, partner_id)
         await audit.note(unit, principal, "create_webhook_endpoint", partner_id, {"endpoint": made.id, "url": url})
     return NewEndpointSecret(made, secret_text(runtime.keys, secret_id))
 
@@ -329,61 +318,7 @@ async def _change(unit: Unit, endpoint_id: UUID, changes: str, *values: Any) -> 
     return records.endpoint(row)
 
 
-async def share_store(runtime: Runtime, principal: Principal | None, partner_id: UUID, store_id: UUID) -> None:
-    """Tell the partner of the orders of a store of its city, from now on. Repeatable.
-
-    Raises NotFound, PermissionDenied (a disabled partner).
-    """
-    async with transaction(runtime) as unit:
-        await require_partner(unit, principal, partner_id)
-        in_city = await unit.sql.fetchval(
-            "SELECT 1 FROM store s JOIN client c ON c.city_id = s.city_id WHERE s.id = $1 AND c.id = $2",
-            store_id,
-            partner_id,
-        )
-        if not in_city:
-            raise NotFound(resource="Store")
-        added = await unit.sql.execute(
-            """INSERT INTO partner_store (id, client_id, store_id, created_at, from_offset)
-               SELECT $1, $2, $3, $4, coalesce((SELECT top FROM feed_head WHERE feed = $5), 0)
-               ON CONFLICT (client_id, store_id) WHERE revoked_at IS NULL DO NOTHING""",
-            runtime.new_id(),
-            partner_id,
-            store_id,
-            unit.now,
-            STORE_ORDERS.of(store_id),
-        )
-        if added:
-            await _place(unit, partner_id)
-            await audit.note(unit, principal, "share_store", partner_id, {"store": store_id})
-
-
-async def unshare_store(runtime: Runtime, principal: Principal | None, partner_id: UUID, store_id: UUID) -> None:
-    """Tell the partner of nothing more of the store, also not of what waits to be sent. Repeatable.
-
-    Raises NotFound.
-    """
-    async with transaction(runtime) as unit:
-        city_id = await unit.sql.fetchval("SELECT city_id FROM client WHERE id = $1 AND kind = 'PARTNER'", partner_id)
-        if city_id is None or not may(principal, partner_id, city_id, own=False):
-            raise NotFound(resource="Partner")
-        ended = await unit.sql.execute(
-            "UPDATE partner_store SET revoked_at = $3 WHERE client_id = $1 AND store_id = $2 AND revoked_at IS NULL",
-            partner_id,
-            store_id,
-            unit.now,
-        )
-        if ended:
-            await unit.sql.execute(
-                """DELETE FROM webhook_position p USING webhook_endpoint e
-                   WHERE e.id = p.endpoint_id AND e.client_id = $1 AND p.store_id = $2""",
-                partner_id,
-                store_id,
-            )
-            await audit.note(unit, principal, "unshare_store", partner_id, {"store": store_id})
-
-
-async def _place(unit: Unit, partner_id: UUID) -> None:
+async def place(unit: Unit, partner_id: UUID) -> None:
     """Let the partner's endpoints begin at the present end of the feeds in which they have no position yet."""
     await unit.sql.execute(
         """INSERT INTO webhook_position (endpoint_id, store_id, feed, "offset")

@@ -91,6 +91,11 @@ SECRET: Final = _columns(Secret)
 DELIVERY: Final = _columns(Delivery)
 ATTEMPT: Final = _columns(Attempt)
 
+SHARED: Final = """(d.store_id IS NULL OR EXISTS (
+    SELECT 1 FROM webhook_endpoint e JOIN partner_store s ON s.client_id = e.client_id
+    WHERE e.id = d.endpoint_id AND s.store_id = d.store_id AND s.revoked_at IS NULL))"""
+"""Whether the partner may (still) see the row ``d`` of ``webhook_delivery``."""
+
 
 def endpoint(row: Record) -> Endpoint:
     values: dict[str, Any] = {name: row[name] for name in Endpoint.__slots__}

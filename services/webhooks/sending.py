@@ -24,7 +24,7 @@ from services.runtime import Runtime
 from services.unit import transaction
 from services.webhooks import endpoints, records, schedule
 from services.webhooks.messages import signature
-from services.webhooks.records import DELIVERY, Delivery, Secret
+from services.webhooks.records import DELIVERY, SHARED, Delivery, Secret
 
 log = logs.get(__name__)
 
@@ -69,6 +69,7 @@ UPDATE webhook_endpoint SET
     resume_at = CASE WHEN $12 THEN NULL ELSE resume_at END
 WHERE id = $13 RETURNING failures
 """
+_STILL_SHARED: Final = f"SELECT {SHARED} FROM webhook_delivery d WHERE d.id = $1"
 _REST: Final = "UPDATE webhook_endpoint SET resume_at = $2 WHERE id = $1 AND failures > 0"
 _DISABLE: Final = """
 UPDATE webhook_endpoint SET state = 'DISABLED', disabled_reason = $2, disabled_at = $3
@@ -83,7 +84,6 @@ class Turn:
 
     runtime: Runtime
     endpoint_id: UUID
-    partner_id: UUID
     url: str
     lease: UUID
     secrets: list[Secret]
@@ -116,7 +116,7 @@ async def _begin(runtime: Runtime, endpoint_id: UUID) -> Turn | None:
         """UPDATE webhook_endpoint e SET lease = $2, leased_until = $3 FROM client c
            WHERE e.id = $1 AND e.state = 'ENABLED' AND c.id = e.client_id AND c.revoked_at IS NULL
              AND (e.leased_until IS NULL OR e.leased_until <= $4) AND (e.resume_at IS NULL OR e.resume_at <= $4)
-           RETURNING e.client_id, e.url""",
+           RETURNING e.url""",
         endpoint_id,
         lease,
         now + length * runtime.clock.speed,
@@ -125,21 +125,16 @@ async def _begin(runtime: Runtime, endpoint_id: UUID) -> Turn | None:
     if row is None:
         return None
     secrets = (await endpoints.secrets_of(runtime, [endpoint_id]))[endpoint_id]
-    return Turn(runtime, endpoint_id, row["client_id"], row["url"], lease, secrets, time.monotonic() + TURN)
+    return Turn(runtime, endpoint_id, row["url"], lease, secrets, time.monotonic() + TURN)
 
 
 async def _due(turn: Turn) -> list[Record]:
     return await turn.runtime.database.fetch(
-        f"""SELECT {DELIVERY}, store_id IS NULL OR EXISTS (
-                SELECT 1 FROM partner_store s
-                WHERE s.client_id = $2 AND s.store_id = d.store_id AND s.revoked_at IS NULL
-            ) AS allowed
-            FROM webhook_delivery d
-            WHERE endpoint_id = $1 AND state = 'PENDING' AND due_at <= $3
-              AND EXISTS (SELECT 1 FROM webhook_endpoint WHERE id = $1 AND lease = $4 AND state = 'ENABLED')
-            ORDER BY due_at, sequence LIMIT $5""",
+        f"""SELECT {DELIVERY} FROM webhook_delivery d
+            WHERE endpoint_id = $1 AND state = 'PENDING' AND due_at <= $2
+              AND EXISTS (SELECT 1 FROM webhook_endpoint WHERE id = $1 AND lease = $3 AND state = 'ENABLED')
+            ORDER BY due_at, sequence LIMIT $4""",
         turn.endpoint_id,
-        turn.partner_id,
         turn.runtime.clock.now(),
         turn.lease,
         BATCH,
@@ -151,10 +146,7 @@ async def _send_batch(turn: Turn, rows: list[Record]) -> None:
     lines: dict[UUID, list[Delivery]] = {}
     for row in rows:
         delivery = records.delivery(row)
-        if row["allowed"]:
-            lines.setdefault(delivery.order_id or delivery.id, []).append(delivery)
-        else:
-            await _cancel(turn.runtime, delivery)
+        lines.setdefault(delivery.order_id or delivery.id, []).append(delivery)
     places = asyncio.Semaphore(PARALLEL)
 
     async def follow(line: list[Delivery]) -> None:
@@ -162,7 +154,11 @@ async def _send_batch(turn: Turn, rows: list[Record]) -> None:
             for delivery in line:
                 if turn.over:
                     return
-                await _attempt(turn, delivery)
+                # Asked for each: those before it may have taken long.
+                if await turn.runtime.database.fetchval(_STILL_SHARED, delivery.id):
+                    await _attempt(turn, delivery)
+                else:
+                    await _cancel(turn.runtime, delivery)
 
     async with asyncio.TaskGroup() as group:
         for line in lines.values():

@@ -60,6 +60,8 @@ PLACES: list[tuple[View, str, str]] = [
     (M, "Store", STAFF % "merchant { stores(first: 5) { nodes { %s } } }"),
     (M, "Grant", STAFF % "staff { %s }"),
     (M, "Person", STAFF % "staff { person { %s } }"),
+    (M, "StoreSharing", STAFF % "sharings(first: 5) { nodes { %s } }"),
+    (M, "Partner", STAFF % "sharings(first: 5) { nodes { partner { %s } } }"),
     (R, "Delivery", "myTasks { %s }"),
     (R, "Order", "myTasks { order { %s } }"),
     (R, "Order", "order(id: $order) { %s }"),

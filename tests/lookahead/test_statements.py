@@ -43,6 +43,7 @@ WIDE: list[tuple[View, str]] = [
         """{ myStores { name terminalsOnline staff { role person { name } store { name } city { name } }
             orders(first: 10) { nodes { ORDER payment { state } offers: delivery { offer { rider { name } } } } }
             devices { name store { name } commands(first: 5) { nodes { id device { name } order { number } } } }
+            sharings(first: 5) { nodes { by partner { name } } }
             merchant { stores(first: 5) { nodes { name tags { name } } } } } }""",
     ),
     (
@@ -53,7 +54,8 @@ WIDE: list[tuple[View, str]] = [
     (
         A,
         """query ($city: ID!) { city(id: $city) {
-            stores(first: 100) { nodes { name orders(first: 3) { nodes { number } } staff { role } } }
+            stores(first: 100) { nodes { name orders(first: 3) { nodes { number } } staff { role }
+                sharings(first: 5) { nodes { state partner { clientId } } } } }
             orders(first: 100) { nodes { ORDER payment { state } } } partners(first: 5) { nodes { name } }
             riders(first: 100) { nodes { name connected currentTask { order { number store { name } } } } } } }""",
     ),

@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
+from auth.principals import View
 from gateway.manifests import BUNDLED
 from tests.api import documents as doc
-from tests.api.city import City, codes, key, running_city, some_id
+from tests.api.city import City, codes, key, new_phone, running_city, some_id
 from tests.webhooks.receiver import receiving, silence, status
 
 DOCUMENTS = {operation["name"]: operation["id"] for operation in orjson.loads(BUNDLED.read_bytes())["operations"]}
@@ -206,6 +207,8 @@ async def test_other_views_know_nothing_of_webhooks(city: City) -> None:
         may = {name for name in fields if "ebhook" in name or "hareStore" in name}
         if view == "PARTNER":
             assert may == {"sendWebhookPing", "resendWebhook", "replayWebhooks"}
+        elif view == "MERCHANT":
+            assert may == {"shareStore", "unshareStore"}
         else:
             assert bool(may) == (view == "ADMIN")
 
@@ -226,6 +229,46 @@ async def test_what_is_not_shared_any_more(city: City) -> None:
         after = await city.paid(await city.consumer(), store, sku)
         await receiver.until(lambda: len(receiver.received) == 2)
         assert [each.content["data"]["order"]["id"] for each in receiver.received] == [before, after]
+
+
+async def test_a_shops_owner_sees_with_whom_the_shop_is_shared_and_ends_it(city: City) -> None:
+    admin = city.tokens["admin"]
+    partner, token = await partner_of(city)
+    owner, store, sku = await city.shop()
+    phone = new_phone()
+    await city.do(owner, doc.GRANT_CLERK, store=store, phone=phone)
+    clerk, (stranger, _, _) = await city._person(View.MERCHANT, phone), await city.shop()
+
+    async def sharings(token: str) -> Any:
+        found = await call(city, token, "StoreSharings", store=store)
+        return None if found["sharings"] is None else found["sharings"]["nodes"]
+
+    assert await sharings(owner) == []
+    await city.do(admin, SHARE, partner=partner, store=store)
+    (shared,) = await sharings(owner)
+    assert (shared["partner"], shared["state"], shared["by"]) == ({"id": partner, "name": "Example"}, "SHARED", "ADMIN")
+    assert await sharings(clerk) is None and await sharings(stranger) is None and await sharings(admin) == [shared]
+    async with receiving() as receiver:
+        await city.do(admin, CREATE, partner=partner, url=receiver.url)
+        order = await city.paid(await city.consumer(), store, sku)
+        await receiver.until(lambda: receiver.types == ["order.paid"])
+        sent = receiver.received[0].id
+        variables = {"partner": partner, "store": store}
+        assert (await call(city, clerk, "UnshareStore", **variables))["code"] == "PERMISSION_DENIED"
+        assert (await call(city, stranger, "UnshareStore", **variables))["code"] == "NOT_FOUND"
+        ended = await asyncio.gather(*[call(city, owner, "UnshareStore", **variables) for _ in range(4)])
+        assert ended == [{"__typename": "Partner", "id": partner, "name": "Example"}] * 4
+        assert await call(city, token, "WebhookDelivery", delivery=sent) is None
+        assert (await call(city, token, "PartnerWebhooks"))["partner"]["stores"]["nodes"] == []
+        refused = await city.do(admin, SHARE, partner=partner, store=store)
+        assert (refused["__typename"], refused["code"]) == ("SharingRefused", "SHARING_REFUSED")
+        (now,) = await sharings(owner)
+        assert (now["state"], now["by"]) == ("REFUSED", "OWNER")
+        await city.do(owner, doc.ACCEPT, order=order)
+        assert (await call(city, owner, "ShareStore", **variables))["id"] == partner
+        await city.do(owner, doc.READY, order=order)
+        await receiver.until(lambda: len(receiver.received) == 2)
+        assert receiver.types == ["order.paid", "order.ready"]
 
 
 async def test_many_servers_that_do_not_answer_keep_neither_other_partners_nor_refunds_waiting(city: City) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -193,7 +194,8 @@ async def test_other_peoples_endpoints_do_not_exist(world: World) -> None:
     runtime, endpoint = world.runtime, world.endpoint.id
     sent = await world.ping()
     stranger = await world.partner()
-    for nobody in (admin_of(uuid7()), as_partner(stranger), world.city.consumer, world.city.clerk):
+    elsewhere = replace(world.city.clerk, grants=(Held(GrantRole.STORE_OWNER, uuid7(), None),))
+    for nobody in (admin_of(uuid7()), as_partner(stranger), world.city.consumer, elsewhere):
         for act in (
             webhooks.get(runtime, nobody, endpoint),
             webhooks.get_delivery(runtime, nobody, sent.id),
