@@ -7,9 +7,14 @@ Services raise them; a transaction that raises one writes nothing. Each class ha
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from enum import Enum
+from typing import ClassVar, Final
+
+from core.words import in_chinese
 
 LOCALES = ("en", "zh-CN")
+_OURS: Final = ("action", "mode", "reason", "resource")
+"""Facts that are words of the program as well as all enums are; others are what people wrote."""
 
 
 class BusinessError(Exception):
@@ -28,8 +33,13 @@ class BusinessError(Exception):
 
     def message(self, locale: str = "en") -> str:
         """The text for a person, in ``locale`` or else in English."""
-        template = self.messages.get(locale) or self.messages["en"]
-        return template.format_map(vars(self))
+        if locale not in self.messages:
+            locale = "en"
+        facts = vars(self)
+        if locale == "zh-CN":
+            ours = {name: in_chinese(fact) for name, fact in facts.items() if name in _OURS or isinstance(fact, Enum)}
+            facts = {**facts, **ours}
+        return self.messages[locale].format_map(facts)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message()}"

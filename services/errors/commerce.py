@@ -102,7 +102,7 @@ class OrderActionNotAllowed(BusinessError):
     available_actions: list[OrderAction]
     messages: ClassVar[dict[str, str]] = {
         "en": "{action} is not possible while the order is {state}.",
-        "zh-CN": "订单状态为 {state}，不能执行 {action}。",
+        "zh-CN": "订单状态为“{state}”，不能“{action}”。",
     }
 
 

@@ -28,7 +28,7 @@ class DeliveryActionNotAllowed(BusinessError):
     action: str
     messages: ClassVar[dict[str, str]] = {
         "en": "{action} is not possible while the delivery is {state}.",
-        "zh-CN": "配送状态为 {state}，不能执行 {action}。",
+        "zh-CN": "配送状态为“{state}”，不能“{action}”。",
     }
 
 
@@ -95,7 +95,7 @@ class QueueActionNotAllowed(BusinessError):
     action: QueueAction
     messages: ClassVar[dict[str, str]] = {
         "en": "{action} is not possible while the ticket is {state}.",
-        "zh-CN": "排号状态为 {state}，不能执行 {action}。",
+        "zh-CN": "排号状态为“{state}”，不能“{action}”。",
     }
 
 
@@ -122,7 +122,7 @@ class DeviceNotActive(BusinessError):
     device_state: DeviceState
     messages: ClassVar[dict[str, str]] = {
         "en": "The device is {device_state}; pair it first.",
-        "zh-CN": "设备状态为 {device_state}，请先配对。",
+        "zh-CN": "设备状态为“{device_state}”，请先配对。",
     }
 
 
@@ -134,7 +134,7 @@ class CapabilityMissing(BusinessError):
     capability: DeviceCapability
     messages: ClassVar[dict[str, str]] = {
         "en": "The device has no {capability}.",
-        "zh-CN": "该设备不具备 {capability} 能力。",
+        "zh-CN": "该设备不具备“{capability}”能力。",
     }
 
 
@@ -160,5 +160,5 @@ class CommandActionNotAllowed(BusinessError):
     closed_at: datetime | None
     messages: ClassVar[dict[str, str]] = {
         "en": "{action} is not possible, the command is {state}.",
-        "zh-CN": "指令状态为 {state}，不能执行 {action}。",
+        "zh-CN": "指令状态为“{state}”，不能“{action}”。",
     }

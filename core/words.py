@@ -1,0 +1,235 @@
+"""What messages to people say in Chinese for the words of the program that stand in them.
+
+Services give reasons as English phrases; here is each with its Chinese. ``{}`` stands for what a phrase tells of the
+case at hand. A phrase that is not here stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final
+
+PHRASES: Final = {
+    "another admin of the city must end your own grant": "您自己的权限须由该城市的其他管理员撤销",
+    "at most {} entries": "最多 {} 项",
+    "at most {} tables": "最多 {} 张桌台",
+    "cannot be sent a text message now": "暂时无法向该号码发送短信",
+    "differs from the payment's": "与支付单金额不一致",
+    "has a control character": "含有不可见的控制字符",
+    "has an impossible accuracy": "定位精度不合理",
+    "has an impossible heading": "方向不合理",
+    "has an impossible speed": "速度不合理",
+    "has {} categories already": "已有 {} 个分类，不能再加",
+    "has {} devices already": "已有 {} 台设备，不能再加",
+    "is for machines; people sign in to the other ones": "仅供机器使用，个人请登录其他端",
+    "is less accurate than {} m": "定位误差超过 {} 米",
+    "is more than {} km from the city": "距离所在城市超过 {} 公里",
+    "is needed for a delivery": "外卖订单必须填写",
+    "is needed to dine in": "堂食必须选择",
+    "is needed when the outcome is FAILED, and only then": "结果为 FAILED 时必须填写，其他情况不能填写",
+    "is no URL": "不是网址",
+    "is no cursor of this endpoint": "不是该端点的游标",
+    "is not a code of WeChat": "不是微信的登录凭证",
+    "is not a cursor of this list": "不是该列表的游标",
+    "is not a phone number": "不是有效的电话号码",
+    "is not a place on earth": "不是地球上的位置",
+    "is not in the IANA database": "不在 IANA 时区库中",
+    "is older than {} h": "早于 {} 小时前",
+    "is or was a key of the partner already": "已是或曾是该合作方的密钥",
+    "is taken": "已被占用",
+    "latitude must be within ±90 and longitude within ±180 degrees": "纬度须在 ±90 度内，经度须在 ±180 度内",
+    "lies in the future": "时间在未来",
+    "managers and owners of the store only": "仅限本店店长和老板",
+    "must be 1 (Monday) to 7 (Sunday)": "须为 1（周一）至 7（周日）",
+    "must be 1 to {} lines": "须为 1 至 {} 行",
+    "must be 1 to {} printable characters": "须为 1 至 {} 个可见字符",
+    "must be 2 to 40 small letters, digits and hyphens": "须为 2 至 40 个小写字母、数字或连字符",
+    "must be 3 to 40 letters, digits and hyphens": "须为 3 至 40 个字母、数字或连字符",
+    "must be HH:MM from 00:00 to 23:59": "须为 00:00 至 23:59 的 HH:MM",
+    "must be HH:MM from 00:00 to 24:00": "须为 00:00 至 24:00 的 HH:MM",
+    "must be KITCHEN or RECEIPT": "须为 KITCHEN 或 RECEIPT",
+    "must be a store role": "须为门店的角色",
+    "must be a public address": "须为公网地址",
+    "must be after from": "须晚于 from",
+    "must be an ASCII URL without spaces": "须为不含空格的 ASCII 网址",
+    "must be an ISO 4217 code": "须为 ISO 4217 货币代码",
+    "must be at least 1": "至少为 1",
+    "must be at most {} characters": "最多 {} 个字符",
+    "must be at most {} different pictures": "最多 {} 张不同的图片",
+    "must be at most {} different tags": "最多 {} 个不同的标签",
+    "must begin with https://": "须以 https:// 开头",
+    "must begin with https:// and a host": "须以 https:// 和主机名开头",
+    "must be given, or phone and code in its place": "必须填写，或改为填写手机号和验证码",
+    "must be one of {}": "须为以下之一：{}",
+    "must be positive": "须大于 0",
+    "must be some of {}": "须从以下选择：{}",
+    "must be within {} days from now": "须在今后 {} 天之内",
+    "must be {} to {}": "须为 {} 至 {}",
+    "must cost something": "金额须大于 0",
+    "must differ from opens; a whole day is 00:00 to 24:00": "不能与开门时间相同；全天请填 00:00 至 24:00",
+    "must have at most {} characters": "最多 {} 个字符",
+    "must have {} to {} characters": "须为 {} 至 {} 个字符",
+    "must have {} to {} points": "须有 {} 至 {} 个点",
+    "must have {} to {} printable characters": "须为 {} 至 {} 个可见字符",
+    "must have neither a user nor a fragment": "不能含有用户名或片段（#）",
+    "must leave at most {} deliveries to be sent again": "须使重发的投递不超过 {} 条",
+    "must leave at most {} events to be sent": "须使待发送的事件不超过 {} 条",
+    "must name at least one": "至少选择一项",
+    "must name one of session, person and client": "须填写 session、person、client 之一",
+    "names an option that the item does not have": "含有该商品没有的选项",
+    "names an option twice": "同一选项重复",
+    "no payment provider is configured": "尚未配置支付渠道",
+    "not a phone number": "不是有效的电话号码",
+    "only consumers and staff take numbers": "仅限顾客和店员取号",
+    "only owners and managers do this": "仅限老板和店长操作",
+    "only owners and managers register devices": "仅限老板和店长添加设备",
+    "only the owner decides who works here": "店员由老板决定",
+    "or starting must be given": "须填写此项或 starting",
+    "repeats another line; raise that line's quantity": "与另一行重复，请增加那一行的数量",
+    "sign in first": "请先登录",
+    "some choice of options would make the price negative": "某些选项组合会使价格为负",
+    "the account was deleted": "账号已注销",
+    "the partner is disabled": "该合作方已停用",
+    "the store has {} items already": "门店已有 {} 个商品，不能再加",
+    "there is no session to end": "当前没有登录，请先登录",
+    "this person has no {} role": "该用户没有{}身份",
+    "this phone has no {} role": "该手机号没有{}身份",
+    "two have the same name": "有两项名称相同",
+    "{} is the code of another table": "{} 已是另一张桌台的编号",
+    "{}: choose {} to {}, not {}": "{}：须选 {} 至 {} 项，现选 {} 项",
+    "{}–{} on day {} overlaps {}–{} on day {}": "{}–{}（周{}）与 {}–{}（周{}）重叠",
+}
+
+WORDS: Final = {
+    # states and actions
+    "ACCEPT": "接单",
+    "ACCEPT_OFFER": "接受派单",
+    "ACCEPTED": "已接单",
+    "ACKNOWLEDGE": "确认",
+    "ACKNOWLEDGED": "已完成",
+    "ACTIVE": "使用中",
+    "ARRIVE": "到店",
+    "ASSIGNED": "已有骑手",
+    "AT_STORE": "骑手已到店",
+    "CALL": "叫号",
+    "CALLED": "已叫号",
+    "CANCEL": "取消",
+    "CANCELLED": "已取消",
+    "COMPLETE": "确认完成",
+    "COMPLETED": "已完成",
+    "DECLINE_OFFER": "拒绝派单",
+    "DELIVER": "送达",
+    "DELIVERED": "已送达",
+    "DISABLED": "已停用",
+    "EXPIRE": "过期",
+    "EXPIRED": "已过期",
+    "FAIL": "报告失败",
+    "FAILED": "已失败",
+    "GRAB": "抢单",
+    "HAND_OVER": "交付顾客",
+    "MARK_READY": "出餐",
+    "OFFERED": "派单中",
+    "PAID": "待接单",
+    "PAY": "支付",
+    "PICKED_UP": "配送中",
+    "PICK_UP": "取餐",
+    "PLACED": "待支付",
+    "PREPARING": "备餐中",
+    "QUEUED": "待执行",
+    "READY": "待取餐",
+    "REFUND": "退款",
+    "REJECT": "拒单",
+    "REJECTED": "已拒单",
+    "REQUEUE": "重新排队",
+    "RESEND": "重发",
+    "SEARCHING": "寻找骑手中",
+    "SEAT": "入座",
+    "SEATED": "已入座",
+    "SKIP": "过号",
+    "SKIPPED": "已过号",
+    "START_PREPARING": "开始备餐",
+    "UNPAIRED": "未配对",
+    "WAITING": "等候中",
+    # what there is
+    "ADMIN": "管理员",
+    "CONSUMER": "顾客",
+    "MERCHANT": "商家",
+    "RIDER": "骑手",
+    "DELIVERY": "外卖配送",
+    "DINE_IN": "堂食",
+    "PICKUP": "到店自取",
+    "BOARD": "屏幕",
+    "GATE": "开门",
+    "PRINT": "打印",
+    "KEY": "密钥",
+    "SECRET": "密码",
+    "Category": "分类",
+    "City": "城市",
+    "Client": "客户端",
+    "Delivery": "配送",
+    "Device": "设备",
+    "DeviceCommand": "设备指令",
+    "DiningTable": "桌台",
+    "Grant": "权限",
+    "Item": "商品",
+    "Merchant": "商家",
+    "Order": "订单",
+    "Partner": "合作方",
+    "PartnerCredential": "合作方凭据",
+    "PersistedDocument": "已注册的操作",
+    "Person": "用户",
+    "Picture": "图片",
+    "QueueClass": "排队桌型",
+    "QueueTicket": "排号",
+    "Quote": "报价",
+    "Rider": "骑手",
+    "Session": "登录",
+    "Sku": "规格",
+    "Store": "门店",
+    "StoreTag": "门店标签",
+    "WebhookDelivery": "Webhook 投递",
+    "WebhookEndpoint": "Webhook 端点",
+    # why
+    "ENDED": "登录已结束",
+    "REUSED": "登录凭证被重复使用",
+    "UNKNOWN": "登录无效",
+    "GRANT_REVOKED": "权限已被收回",
+    "SESSION_REVOKED": "已退出登录",
+    "DELIVERY_ENDED": "配送已结束",
+    "NOT_A_PARTY": "与您不再相关",
+    "EXHAUSTED": "多次投递失败",
+    "GONE": "对方已下线",
+    "REQUESTED": "已按要求停用",
+    "CHANGED": "文件已变化",
+    "DAMAGED": "文件已损坏",
+    "TOO_MANY_PIXELS": "像素过多",
+    "WRONG_SIZE": "大小不符",
+    "WRONG_TYPE": "格式不符",
+}
+
+
+def _pattern(phrase: str) -> re.Pattern[str]:
+    return re.compile("(.+?)".join(re.escape(part) for part in phrase.split("{}")), re.DOTALL)
+
+
+_PATTERNS: Final = [
+    (_pattern(phrase), chinese)
+    for phrase, chinese in sorted(PHRASES.items(), key=lambda entry: -len(entry[0]))
+    if "{}" in phrase
+]
+"""The longest first, because what it says is more exact."""
+
+
+def in_chinese(said: object) -> object:
+    """What ``said``, a fact of a business error, is called in Chinese; itself where it is no word of ours."""
+    if not isinstance(said, str):
+        return said
+    text = said.name if isinstance(said, Enum) else said
+    if text in WORDS or text in PHRASES:
+        return WORDS.get(text) or PHRASES[text]
+    for pattern, chinese in _PATTERNS:
+        found = pattern.fullmatch(text)
+        if found is not None:
+            return chinese.format(*(WORDS.get(part.upper(), part) for part in found.groups()))
+    return said
