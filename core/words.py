@@ -84,6 +84,7 @@ PHRASES: Final = {
     "only consumers and staff take numbers": "仅限顾客和店员取号",
     "only owners and managers do this": "仅限老板和店长操作",
     "only owners and managers register devices": "仅限老板和店长添加设备",
+    "only the owner decides with whom the store is shared": "与谁共享本店由老板决定",
     "only the owner decides who works here": "店员由老板决定",
     "or starting must be given": "须填写此项或 starting",
     "repeats another line; raise that line's quantity": "与另一行重复，请增加那一行的数量",
