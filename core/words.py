@@ -34,6 +34,7 @@ PHRASES: Final = {
     "is not a cursor of this list": "不是该列表的游标",
     "is not a phone number": "不是有效的电话号码",
     "is not a place on earth": "不是地球上的位置",
+    "is not an id": "不是有效的编号",
     "is not in the IANA database": "不在 IANA 时区库中",
     "is older than {} h": "早于 {} 小时前",
     "is or was a key of the partner already": "已是或曾是该合作方的密钥",

@@ -74,6 +74,8 @@ COST_HEADER: Final = "x-graphql-cost"
 _EXPOSED: Final = "x-request-id, retry-after"
 _PREFLIGHT: Final = ("apollo-require-preflight", "x-apollo-operation-name", "graphql-require-preflight")
 """Headers that a page cannot send to another origin without its browser asking first."""
+_SIMPLE: Final = ("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+"""Media types of bodies that it can."""
 _ALLOWED_HEADERS: Final = ", ".join(
     (
         "authorization",
@@ -341,7 +343,8 @@ def check_preflight(request: Request) -> None:
     headers = request.headers
     if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
         return
-    if not any(name in headers for name in (*_PREFLIGHT, "authorization")):
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in _SIMPLE and not any(name in headers for name in (*_PREFLIGHT, "authorization")):
         raise refuse(CSRF_PREVENTED, f"A query by GET from another site needs the header {_PREFLIGHT[0]}.", 403)
 
 

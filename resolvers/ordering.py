@@ -17,6 +17,7 @@ from resolvers.base import Page, action, key, make_page, or_none, page_size
 from resolvers.context import Context, Info, batched, by_arguments
 from resolvers.feeds import follow, poll
 from services import payments
+from services.access import signed_in
 from services.errors import InvalidInput, NotFound
 from services.feeds import ORDER_UPDATES, STORE_BOARD
 from services.ordering import actions, placing, reading
@@ -43,10 +44,8 @@ async def _order(context: Context, order_id: str) -> OrderRecord:
 async def my_orders(
     context: Context, states: list[OrderState] | None, first: int, after: str | None
 ) -> Page[OrderRecord]:
-    subject = context.principal.subject
-    if subject is None:
-        raise NotFound(resource="Order")
-    return await _page(context, "consumer_id", subject, states, first, after)
+    """Raises PermissionDenied when nobody is signed in."""
+    return await _page(context, "consumer_id", signed_in(context.principal), states, first, after)
 
 
 async def store_orders(

@@ -1,4 +1,4 @@
-"""Changes of who may do what, told to all processes at once."""
+"""Whether somebody is signed in, and changes of who may do what, told to all processes at once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from auth import changes
+from auth.principals import Principal
+from services.errors import PermissionDenied
 from services.runtime import Runtime
 from subscriptions.feeds import ACCESS, Signal
+
+
+def signed_in(principal: Principal) -> UUID:
+    """The calling person or machine. Raises PermissionDenied when nobody is signed in."""
+    if principal.subject is None:
+        raise PermissionDenied(reason="sign in first")
+    return principal.subject
 
 
 async def changed(runtime: Runtime, subject: UUID) -> None:

@@ -18,6 +18,7 @@ from core.phones import normalise
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderState
 from services import idempotency, inventory, merchants, pricing
+from services.access import signed_in
 from services.errors import (
     BelowMinimumOrder,
     InvalidInput,
@@ -91,9 +92,9 @@ async def quote(
     """Price a basket and hold the prices for a while. Nothing is reserved yet.
 
     Raises NotFound, InvalidInput, StoreClosed, ModeNotOffered, ItemUnavailable, InsufficientStock, and for
-    deliveries OutOfDeliveryArea and BelowMinimumOrder.
+    deliveries OutOfDeliveryArea and BelowMinimumOrder; PermissionDenied when nobody is signed in.
     """
-    assert principal.subject is not None
+    consumer_id = signed_in(principal)
     store = await merchants.get_store(runtime, store_id)
     now = runtime.clock.now()
     _require_open(store, mode, now)
@@ -114,7 +115,7 @@ async def quote(
         raise InvalidInput(field="lines", reason="must cost something")
     record = QuoteRecord(
         id=runtime.new_id(),
-        consumer_id=principal.subject,
+        consumer_id=consumer_id,
         store_id=store.id,
         mode=mode,
         lines=[
@@ -191,9 +192,9 @@ async def place(
     """Turn a quote into an order that holds its stock and waits for payment.
 
     Raises NotFound, InvalidInput, QuoteExpired, QuoteAlreadyUsed, StoreClosed, ItemUnavailable, InsufficientStock,
-    OutOfDeliveryArea, IdempotencyConflict.
+    OutOfDeliveryArea, IdempotencyConflict, PermissionDenied when nobody is signed in.
     """
-    assert principal.subject is not None
+    consumer_id = signed_in(principal)
     address = _checked_address(address)
     note = text("note", note, MAX_NOTE, shortest=0, multiline=True)
     async with transaction(runtime) as unit:
@@ -212,7 +213,7 @@ async def place(
         await pricing.quote_lines(
             unit, store, [RequestedLine(n.sku_id, n.quantity, tuple(n.option_ids)) for n in lines]
         )
-        order = _new_order(unit, principal.subject, store, held, mode, address, place_at, table_id, note)
+        order = _new_order(unit, consumer_id, store, held, mode, address, place_at, table_id, note)
         await _insert(unit, order, lines)
         await inventory.hold(unit, _per_sku(lines))
         unit.enqueue("order_payment_deadline", {"order": order.id}, at=order.pay_by)

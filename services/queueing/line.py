@@ -22,6 +22,7 @@ from models.database import Connection, Database, Record
 from models.ordering import FulfilmentMode
 from models.queueing import QueueAction, QueueTicketState
 from services import idempotency, merchants, pricing
+from services.access import signed_in
 from services.errors import (
     AlreadyQueued,
     InvalidInput,
@@ -33,7 +34,7 @@ from services.errors import (
     QueueEmpty,
 )
 from services.merchants import StoreRecord
-from services.queueing.reading import COLUMNS, T_COLUMNS, boards_at, plain, signed_in, view, view_of
+from services.queueing.reading import COLUMNS, T_COLUMNS, boards_at, plain, view, view_of
 from services.queueing.rules import (
     EVENTS,
     OPEN_STATES,

@@ -11,8 +11,9 @@ from uuid import UUID
 from auth.principals import Principal, View
 from models.database import Connection, Database, Record
 from models.queueing import QueueTicketState
+from services.access import signed_in
 from services.columns import ALL, Columns
-from services.errors import NotFound, PermissionDenied
+from services.errors import NotFound
 from services.queueing.rules import (
     OPEN_STATES,
     PACE_WINDOW,
@@ -127,13 +128,6 @@ async def view_of(source: Connection, now: datetime, ticket_id: UUID) -> Ticket:
     if row is None:
         raise NotFound(resource="QueueTicket")
     return view(row, now)
-
-
-def signed_in(principal: Principal) -> UUID:
-    """The calling person. Raises PermissionDenied when nobody is signed in."""
-    if principal.subject is None:
-        raise PermissionDenied(reason="sign in first")
-    return principal.subject
 
 
 def _in_line(columns: Columns) -> bool:

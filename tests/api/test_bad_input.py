@@ -143,6 +143,21 @@ async def test_ids_of_other_types_and_of_other_people(city: City, shop: tuple[st
                 assert (await city.do(token, doc.QUEUE_OPEN, store=bad, open=True))["code"] == "NOT_FOUND"
 
 
+async def test_nobody_is_told_to_sign_in_first(city: City, shop: tuple[str, str, str]) -> None:
+    _, store, sku = shop
+    theirs = (await city.quote(await city.consumer(), store, sku))["id"]
+    lines = [{"sku": sku, "quantity": 1}]
+    async with nothing_written(city):
+        for document, given in (
+            (doc.CREATE_QUOTE, {"input": {"store": store, "mode": "PICKUP", "lines": lines}}),
+            (doc.PLACE, {"key": key(), "input": place_input(theirs)}),
+            (doc.TAKE, {"store": store, "size": 2, "key": key()}),
+        ):
+            assert (await city.do(None, document, **given))["code"] == "PERMISSION_DENIED"
+        answer = await city.graphql(None, "{ myOrders(first: 1) { nodes { id } } }")
+        assert codes(answer) == ["PERMISSION_DENIED"]
+
+
 # the shop
 
 

@@ -160,6 +160,8 @@ async def test_a_page_of_another_site_cannot_send_a_query_by_get_without_asking(
     assert await status(sec_fetch_site="same-site") == 403
     assert await status(sec_fetch_site="cross-site", apollo_require_preflight="true") == 200
     assert await status(sec_fetch_site="cross-site", x_apollo_operation_name="Tea") == 200
+    assert await status(sec_fetch_site="cross-site", content_type="application/json; charset=utf-8") == 200
+    assert await status(sec_fetch_site="cross-site", content_type="Text/Plain; charset=utf-8") == 403
     assert await status(origin="https://evil.example") == 403
 
 
