@@ -28,7 +28,10 @@ class IdempotencyRecord(Model):
 
 
 class AuditEntry(Model):
-    """Who did what to whom, for what people with power over others do. Rows are never changed."""
+    """Who did what to whom, for what people with power over others do. Rows are never changed.
+
+    Admins of ``city_id`` read it; null where it is nobody's business but the actor's own.
+    """
 
     id = fields.UUIDField(primary_key=True, default=uuid7)
     at = fields.DatetimeField()
@@ -37,10 +40,17 @@ class AuditEntry(Model):
     action = fields.CharField(max_length=40)
     target_id = fields.UUIDField()
     facts: fields.Field[dict[str, Any]] = fields.JSONField()
+    city_id = fields.UUIDField(null=True)
 
     class Meta(Model.Meta):
         table = "audit_entry"
-        indexes = [Index(fields=("target_id",))]
+        # By each filter, in the order of pages.
+        indexes = [
+            Index(fields=("target_id", "at", "id")),
+            Index(fields=("actor_id", "at", "id")),
+            Index(fields=("city_id", "at", "id")),
+            Index(fields=("city_id", "action", "at", "id")),
+        ]
 
 
 class PersistedDocument(Model):

@@ -56,7 +56,7 @@ async def viewer_person(root: Viewer, info: Info) -> PersonRecord | None:
     principal = root.principal
     if principal.subject is None or principal.view in (View.PARTNER, View.DEVICE):
         return None
-    return await info.context.loader(_load_people).load(principal.subject)
+    return await info.context.loader(load_people).load(principal.subject)
 
 
 async def viewer_sessions(root: Viewer, info: Info) -> list[OpenSession]:
@@ -67,13 +67,13 @@ async def viewer_grants(root: Viewer, info: Info) -> list[Grant]:
     return await identity.grants_of_person(info.context.runtime, root.principal)
 
 
-async def _load_people(context: Context, keys: list[UUID]) -> list[PersonRecord | None]:
+async def load_people(context: Context, keys: list[UUID]) -> list[PersonRecord | None]:
     found = await identity.people(context.runtime, keys, context.columns)
     return [found.get(k) for k in keys]
 
 
-consumer_of = batched(_load_people, attrgetter("consumer_id"))
-grant_person = batched(_load_people, attrgetter("person_id"))
+consumer_of = batched(load_people, attrgetter("consumer_id"))
+grant_person = batched(load_people, attrgetter("person_id"))
 grant_store = batched(merchants.load_stores, attrgetter("store_id"))
 grant_city = batched(merchants.load_cities, attrgetter("city_id"))
 
@@ -212,7 +212,7 @@ async def revoke_sessions(
 
 async def load_person(context: Context, person_id: UUID) -> PersonRecord | None:
     """Oneself."""
-    return await context.loader(_load_people).load(person_id) if context.principal.subject == person_id else None
+    return await context.loader(load_people).load(person_id) if context.principal.subject == person_id else None
 
 
 async def load_grant(context: Context, grant_id: UUID) -> Grant | None:

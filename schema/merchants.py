@@ -9,7 +9,19 @@ import strawberry
 
 from models.merchants import StoreStatus
 from models.ordering import FulfilmentMode, OrderState
-from resolvers import catalog, delivery, devices, files, identity, insight, ordering, partners, queueing, webhooks
+from resolvers import (
+    audit,
+    catalog,
+    delivery,
+    devices,
+    files,
+    identity,
+    insight,
+    ordering,
+    partners,
+    queueing,
+    webhooks,
+)
 from resolvers import merchants as resolvers
 from resolvers.context import ID, Info
 from schema import enums as _enums  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -41,6 +53,7 @@ from services import merchants
 from services.delivery.nearby import RiderSupply
 
 if TYPE_CHECKING:
+    from schema.audit import AuditEntry
     from schema.catalog import Category
     from schema.delivery import NearbyRider, Rider
     from schema.devices import Device
@@ -95,6 +108,22 @@ class City(Node):
     ) -> object:
         """Orders of the city, newest first, for its admins."""
         return await ordering.city_orders(self, info, states, first, after)
+
+    @query(Connection[Annotated["AuditEntry", strawberry.lazy("schema.audit")]], A, needs=("id",))
+    async def audit_entries(
+        self,
+        info: Info,
+        first: int,
+        after: str | None = None,
+        target: ID | None = None,
+        actor: ID | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> object:
+        """What people with power over others did in the city, the newest first, for its admins. Not at `until` any
+        more."""
+        return await audit.city_entries(self, info, first, after, target, actor, action, since, until)
 
     stores: Connection[StoreType] = computed(resolvers.stores_of_city, A, needs=("id",), description="Oldest first.")
 

@@ -55,7 +55,7 @@ async def create_city(runtime: Runtime, slug: str, name: str, center: Point, tim
         )
         if city_id is None:
             raise InvalidInput(field="slug", reason="is taken")
-        await audit.note(unit, None, "create_city", city_id, {"slug": slug})
+        await audit.note(unit, None, "create_city", city_id, {"slug": slug}, city_id)
     return city_id
 
 
@@ -73,7 +73,7 @@ async def appoint_admin(runtime: Runtime, city_id: UUID, phone: str, name: str) 
     async with transaction(runtime) as unit:
         person_id = await ensure_person(unit, phone, name)
         await grant_role(unit, person_id, GrantRole.CITY_ADMIN, None, city_id)
-        await audit.note(unit, None, "appoint_admin", person_id, {"city": city_id})
+        await audit.note(unit, None, "appoint_admin", person_id, {"city": city_id}, city_id)
     await access.changed(runtime, person_id)
     return person_id
 
@@ -91,7 +91,7 @@ async def dismiss_admin(runtime: Runtime, city_id: UUID, phone: str) -> None:
         )
         if person_id is None:
             raise NotFound(resource="Grant")
-        await audit.note(unit, None, "dismiss_admin", person_id, {"city": city_id})
+        await audit.note(unit, None, "dismiss_admin", person_id, {"city": city_id}, city_id)
     await access.changed(runtime, person_id)
 
 

@@ -98,18 +98,19 @@ async def revoke_of_person(runtime: Runtime, principal: Principal, person_id: UU
     """
     reason = text("reason", reason, MAX_REASON)
     async with transaction(runtime) as unit:
-        known = await unit.sql.fetchval(
-            """SELECT EXISTS (
-                   SELECT FROM "grant" g LEFT JOIN store s ON s.id = g.store_id
-                   WHERE g.person_id = $1 AND coalesce(g.city_id, s.city_id) = ANY($2::uuid[])
-               ) OR EXISTS (SELECT FROM "order" WHERE consumer_id = $1 AND city_id = ANY($2::uuid[]))""",
+        known_in = await unit.sql.fetch(
+            """SELECT coalesce(g.city_id, s.city_id) FROM "grant" g LEFT JOIN store s ON s.id = g.store_id
+               WHERE g.person_id = $1 AND coalesce(g.city_id, s.city_id) = ANY($2::uuid[])
+               UNION SELECT city_id FROM "order" WHERE consumer_id = $1 AND city_id = ANY($2::uuid[])""",
             person_id,
             _cities(principal),
         )
-        if not known:
+        if not known_in:
             raise NotFound(resource="Person")
         count = await _end_sessions(unit, person_id, None, None)
-        await audit.note(unit, principal, "revoke_sessions", person_id, {"count": count, "reason": reason})
+        facts = {"count": count, "reason": reason}
+        for (city_id,) in known_in:  # the admins of each may know
+            await audit.note(unit, principal, "revoke_sessions", person_id, facts, city_id)
     await access.changed(runtime, person_id)
     return SessionsRevoked(count, wall_now())
 

@@ -96,8 +96,10 @@ async def _show(
         list(picture_ids),
     )
     if principal.view is View.ADMIN:
+        city_id: UUID = await unit.sql.fetchval("SELECT city_id FROM store WHERE id = $1", store_id)
         for row in removed:
-            await audit.note(unit, principal, "take_down_picture", row["id"], {"store": store_id, "file": row["name"]})
+            facts = {"store": store_id, "file": row["name"]}
+            await audit.note(unit, principal, "take_down_picture", row["id"], facts, city_id)
     for position, picture_id in enumerate(picture_ids):
         shown = await unit.sql.execute(
             """UPDATE picture SET place = $3, item_id = $4, position = $5

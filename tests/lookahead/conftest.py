@@ -97,7 +97,7 @@ async def add_webhooks(town: Town) -> None:
     partner = (await town.principal(View.PARTNER)).subject
     store = ids.decode("Store", town.ids["store"])
     assert partner is not None and store is not None
-    await webhooks.share_store(runtime, None, partner, store)
+    await webhooks.share_store(runtime, await town.principal(View.ADMIN), partner, store)
     made = await webhooks.create(runtime, None, partner, "http://127.0.0.1:1/")
     endpoint = await webhooks.disable(runtime, None, made.endpoint.id, "quiet")
     delivery = ids.uuid7()

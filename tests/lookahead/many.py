@@ -37,6 +37,7 @@ COPIED: Final[dict[str, tuple[str, ...]]] = {
     "webhook_secret": ("endpoint_id",),
     "webhook_delivery": ("endpoint_id",),
     "webhook_attempt": ("delivery_id",),
+    "audit_entry": ("actor_id",),
 }
 """Tables with those of their columns in which a copy has the key of the copy, not of the original."""
 

@@ -76,6 +76,8 @@ PLACES: list[tuple[View, str, str]] = [
     (A, "Delivery", CITY % "orders(first: 50) { nodes { delivery { %s } } }"),
     (A, "Rider", CITY % "riders(first: 50) { nodes { %s } }"),
     (A, "Delivery", CITY % "riders(first: 50) { nodes { currentTask { %s } } }"),
+    (A, "AuditEntry", CITY % "auditEntries(first: 50) { nodes { %s } }"),
+    (A, "Person", CITY % "auditEntries(first: 50) { nodes { actor { %s } } }"),
 ]
 """Where objects of a type are read, by view: ``%s`` is their selection."""
 

@@ -67,6 +67,11 @@ WIDE: list[tuple[View, str]] = [
     ),
     (
         A,
+        """query ($city: ID!) { city(id: $city) { auditEntries(first: 100) { nodes {
+            at action target actor { name } facts { name value } } } } }""",
+    ),
+    (
+        A,
         """{ cities { name overview { ordersToday } stores(first: 2) { nodes { name } }
             orders(first: 2) { nodes { number } } riders(first: 2) { nodes { name } } } }""",
     ),
