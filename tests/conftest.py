@@ -11,8 +11,11 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from clients import latest, presence
 from core import logs
+from gateway import texts, throttle
 from tests.engines import PostgresServer, Reaper, RedisServer
+from tests.patience import PATIENCE
 
 # `make test` tries the same examples every time, `make fuzz` new ones; both may share a test's database among them.
 settings.register_profile(
@@ -52,6 +55,14 @@ def logging_as_before() -> Iterator[None]:
         structlog.configure(**before)
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+@pytest.fixture
+def patient_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is waited for, where else a busy machine's answer may come too late to be heard."""
+    for module in (throttle, latest, presence):
+        monkeypatch.setattr(module, "_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(texts, "_PATIENCE", PATIENCE)
 
 
 @pytest.fixture(scope="session")

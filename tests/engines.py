@@ -24,6 +24,8 @@ import asyncpg
 
 from models.database import migrate
 from models.embedded import EmbeddedPostgres
+from replay.server import free_port
+from tests.patience import PATIENCE
 
 REAPER: Final = """
 import os, shutil, signal, sys
@@ -93,6 +95,7 @@ class PostgresServer:
         self._server_url = url or ""
         if url is None:
             self.embedded = EmbeddedPostgres(temporary_folder(reaper) / "postgres", durable=False)
+            self.embedded._port = free_port()  # it is still free when a test has stopped the server and starts it
             self._server_url = self.embedded.start()
             reaper.tell("pid", self.embedded.pid)
             reaper.tell("folder", self.embedded.folder)
@@ -154,9 +157,7 @@ class RedisServer:
         self._reaper = reaper
         self._folder = temporary_folder(reaper)
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -177,7 +178,7 @@ class RedisServer:
                 start_new_session=True,
             )
         self._reaper.tell("pid", self._process.pid)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"redis-server did not start:\n{path.read_text()[-2000:]}")
@@ -199,16 +200,17 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
-                probe.sendall(b"PING\r\n")
-                return probe.recv(16).startswith(b"+PONG")
+            with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as probe:
+                probe.sendall(b"INFO server\r\n")
+                assert self._process is not None
+                return f"process_id:{self._process.pid}\r\n".encode() in probe.recv(65_536)
         except OSError:
             return False
 
     def _end(self, sign: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(sign)
-            self._process.wait(20)
+            self._process.wait(PATIENCE)
             self._reaper.tell("gone", self._process.pid)
             self._process = None
 

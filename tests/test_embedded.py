@@ -21,6 +21,7 @@ import pytest
 from models import embedded
 from models.embedded import POINTER, EmbeddedPostgres, EmbeddedPostgresError
 from tests.engines import Reaper, temporary_folder
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 IS_ROOT = os.geteuid() == 0
@@ -60,7 +61,7 @@ class Owner:
         """End normally."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(60) == 0
+        assert self.process.wait(PATIENCE) == 0
         self._reaper.tell("gone", self.process.pid)
 
 
@@ -79,7 +80,7 @@ async def query(url: str, sql: str = "SELECT 1") -> object:
         await connection.close()
 
 
-def gone(pid: int, within: float = 20) -> bool:
+def gone(pid: int, within: float = PATIENCE) -> bool:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:
@@ -123,7 +124,7 @@ def test_simultaneous_first_starts_share_one_server(folder: Path, reaper: Reaper
     for owner in owners:
         assert psutil.pid_exists(owner.pid)
         owner.leave()
-    assert gone(owners[0].pid, within=0.5)
+    assert gone(owners[0].pid)
 
 
 async def test_the_first_owner_may_leave_first(folder: Path, reaper: Reaper) -> None:

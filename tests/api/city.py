@@ -7,7 +7,7 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -225,9 +225,10 @@ async def running_city(database_url: str, folder: Path, **chosen: Any) -> AsyncI
     serving = asyncio.create_task(server.serve([listener]))
     try:
         listening = asyncio.create_task(server.listening.wait())
-        await asyncio.wait([serving, listening], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, listening], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         assert listening.done(), "the program did not start"
         program: app.Program = application.state.program
+        program.sockets.limits = replace(program.sockets.limits, init=PATIENCE, goodbye=PATIENCE)
         tokens = await seed.demo_tokens(program.runtime)
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
             city = City(program, f"http://127.0.0.1:{port}", http, tokens, tokens.pop("city"), tokens.pop("store"))
@@ -236,4 +237,4 @@ async def running_city(database_url: str, folder: Path, **chosen: Any) -> AsyncI
         await program.drain()
     finally:
         server.should_exit = True
-        await asyncio.wait_for(serving, 20)
+        await asyncio.wait_for(serving, PATIENCE)

@@ -9,8 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-PATIENCE = 15.0
-"""Seconds after which what a test waits for will not come any more."""
+from tests.patience import PATIENCE
 
 
 @dataclass

@@ -21,11 +21,12 @@ from gateway.refusals import Refused
 from tests.api import documents as doc
 from tests.api.city import City, key
 from tests.files.world import request
+from tests.patience import PATIENCE
 
 COMPOSED = frozenset({400, 401, 403, 404, 413, 429, 200})
 INTERNAL = ("INTERNAL", "OPERATION_TIMEOUT")
 TELLTALE = ("Traceback", "asyncpg", "tortoise", "graphql.error", 'File "')
-HANG = 10.0
+HANG = PATIENCE
 """Seconds after which an answer counts as none."""
 
 EXAMPLES = {

@@ -15,6 +15,7 @@ from graphql import GraphQLError, GraphQLField, GraphQLObjectType, GraphQLSchema
 from gateway.compiler import Attribute, Batch, Call, Compiled, Outcome, Planner, Resolve, compile_operation
 from gateway.compiler.plans import default_plan
 from tests.compiler.oracle import Case, coerced, find_operation, run_core, settle
+from tests.patience import PATIENCE
 
 SDL = """
 interface Node { id: Int rank: Int! }
@@ -26,7 +27,6 @@ type Mutation { step(n: Int!): Int step_(n: Int!): Int! tree(n: Int!): Tree }
 type Subscription { ticks: Tree }
 """
 
-PATIENCE = 20.0
 """Seconds after which things that wait for each other are believed to do so for ever."""
 
 

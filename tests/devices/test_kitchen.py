@@ -14,6 +14,7 @@ from tests.api import documents as doc
 from tests.api.city import City, key
 from tests.devices import shop as api
 from tests.devices.shop import Shop, open_shop
+from tests.patience import PATIENCE
 
 
 def printed(commands: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -158,7 +159,7 @@ async def test_killed_around_the_commit(city: City, module_database_url: str, mo
             str(ids.decode("Order", order)), str(ids.decode("Store", shop.store)), moment,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        _, errors = await asyncio.wait_for(process.communicate(), 60)
+        _, errors = await asyncio.wait_for(process.communicate(), 2 * PATIENCE)
         assert process.returncode == -signal.SIGKILL, errors.decode()
         if moment == "before":
             assert await shop.sent() == []

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests import node
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -50,7 +51,7 @@ def typescript() -> Path:
     return modules
 
 
-async def run(*command: str | Path, cwd: Path = ROOT, patience: float = 60, **environment: str) -> str:
+async def run(*command: str | Path, cwd: Path = ROOT, patience: float = 5 * PATIENCE, **environment: str) -> str:
     """What a program prints that ends well."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),

@@ -21,12 +21,12 @@ from services.unit import transaction
 from tests import node
 from tests.api import documents as doc
 from tests.api.city import City, new_phone
+from tests.patience import PATIENCE
 
 SCRIPT = Path(__file__).with_name("miniprogram.mjs")
 UPDATES = """subscription ($order: ID!, $after: String) { orderUpdates(order: $order, after: $after) {
     cursor kind type reset { reason } order { state version } } }"""
 ORDER = "query ($id: ID!) { order(id: $id) { state } }"
-PATIENCE = 30.0
 NEVER = 3_600_000
 """Milliseconds in the background that no test reaches."""
 

@@ -27,6 +27,7 @@ from tests import node
 from tests.api import documents as doc
 from tests.api.city import City, new_phone, running_city
 from tests.examples.proxy import Proxy
+from tests.patience import PATIENCE
 
 SCRIPT = Path(__file__).with_name("client.mjs")
 UPDATES = """subscription ($order: ID!, $after: String) { orderUpdates(order: $order, after: $after) {
@@ -34,7 +35,6 @@ UPDATES = """subscription ($order: ID!, $after: String) { orderUpdates(order: $o
 REFRESH = """mutation ($refresh: String!) { refreshSession(refreshToken: $refresh) {
     ... on Session { accessToken refreshToken expiresAt } } }"""
 SIGN_OUT = "mutation { signOut { ... on SignedOut { at } } }"
-PATIENCE = 30.0
 
 
 @dataclass

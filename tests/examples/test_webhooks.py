@@ -17,6 +17,7 @@ from core.clock import wall_now
 from core.ids import uuid7
 from services.webhooks import messages
 from tests import node
+from tests.patience import PATIENCE
 from tests.support import TEST_KEYS
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ def test_javascript(secret: str) -> None:
         for _, headers, body, _ in CASES
     ]
     command = [*node.node_command(), str(SCRIPT)]
-    done = subprocess.run(command, input=orjson.dumps(asked), capture_output=True, check=False, timeout=60)
+    done = subprocess.run(command, input=orjson.dumps(asked), capture_output=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()
     wanted = {name: orjson.loads(body) if good else None for name, _, body, good in CASES}
     assert dict(zip(wanted, orjson.loads(done.stdout), strict=True)) == wanted

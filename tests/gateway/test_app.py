@@ -26,6 +26,7 @@ from gateway.operations import Operations
 from resolvers.nodes import NODES
 from schema.base import python_types
 from schema.build import full_schema
+from tests.patience import PATIENCE
 
 MODERN = {"accept": "application/graphql-response+json"}
 
@@ -52,7 +53,7 @@ async def test_it_serves_and_says_how_it_is(client: httpx.AsyncClient) -> None:
     assert answer["data"]["clock"]["speed"] == 1
     assert answer["data"]["node"] is None
     assert (await client.get("/healthz")).text == "ok"
-    await asyncio.wait_for(client.app.state.program.jobs.connected.wait(), 10)  # type: ignore[attr-defined]
+    await asyncio.wait_for(client.app.state.program.jobs.connected.wait(), PATIENCE)  # type: ignore[attr-defined]
     ready = await client.get("/readyz")
     assert ready.json() == {"serving": True, "database": True, "jobs": True}
     metrics = (await client.get("/metrics")).text
@@ -159,7 +160,7 @@ def test_a_busy_port_is_explained() -> None:
             [sys.executable, "-m", "cli", "run", "--no-demo", "--port", port],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * PATIENCE,
             check=False,
         )
     assert done.returncode == 1

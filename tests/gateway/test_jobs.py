@@ -18,6 +18,7 @@ from services.errors import QueueClosed
 from services.jobs import JobRunner
 from services.runtime import Runtime
 from services.unit import transaction
+from tests.patience import PATIENCE
 from tests.support import make_runtime
 
 
@@ -44,7 +45,7 @@ class Recorder:
     def counts(self) -> Counter[str]:
         return Counter(name for name, _ in self.runs)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 15) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 self.changed.clear()
@@ -57,7 +58,7 @@ async def running(url: str, recorder: Recorder) -> AsyncIterator[tuple[Runtime, 
         runner = JobRunner(runtime, {"record": recorder}, first_pause=timedelta(milliseconds=50))
         runner.start()
         try:
-            await asyncio.wait_for(runner.connected.wait(), 10)
+            await asyncio.wait_for(runner.connected.wait(), PATIENCE)
             yield runtime, runner
         finally:
             await runner.stop()
@@ -130,5 +131,5 @@ async def test_stopping_lets_a_running_job_finish(database_url: str) -> None:
         await recorder.until(lambda: recorder.counts["slow"] == 1)
         stopping = asyncio.create_task(runner.stop())
         recorder.gate.set()
-        await asyncio.wait_for(stopping, 10)
+        await asyncio.wait_for(stopping, PATIENCE)
         assert await runtime.database.fetchval("SELECT count(*) FROM pgqueuer") == 0

@@ -20,6 +20,7 @@ from gateway.leases import LASTS, Leases
 from gateway.refusals import Refused
 from gateway.throttle import LocalBuckets, Rate, RedisBuckets, Throttle, key_of
 from tests.engines import RedisServer
+from tests.patience import PATIENCE
 
 ALICE = Principal(PrincipalKind.CONSUMER, View.CONSUMER, UUID(int=3))
 RATE = Rate(200, 10)
@@ -242,7 +243,7 @@ async def test_what_is_left_goes_back_by_itself(shared: list[Throttle], monkeypa
     monkeypatch.setattr("gateway.throttle.FLUSHED_EVERY", 0.01)
     monkeypatch.setattr("gateway.leases.LASTS", 0.01)
     assert await spend(shared[0], 10) == 10
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await left(shared[1]) < SIZE - 10:
             await shared[1].flush()
             await asyncio.sleep(0.01)

@@ -14,6 +14,7 @@ import pytest
 
 from core.settings import Settings
 from tests.api.city import City, running_city
+from tests.patience import PATIENCE
 
 JSON = {"content-type": "application/json"}
 INTROSPECTION = """query IntrospectionQuery { __schema { queryType { name } types { name kind fields { name
@@ -70,9 +71,9 @@ async def test_introspection_by_get_and_over_a_socket(city: City) -> None:
     assert code(answer) == "GRAPHQL_VALIDATION_FAILED"
     async with city.http.ws_connect(f"{city.url}/graphql", protocols=("graphql-transport-ws",)) as ws:
         await ws.send_json({"type": "connection_init"})
-        assert (await ws.receive_json(timeout=10))["type"] == "connection_ack"
+        assert (await ws.receive_json(timeout=PATIENCE))["type"] == "connection_ack"
         await ws.send_json({"id": "1", "type": "subscribe", "payload": {"query": INTROSPECTION}})
-        told = await ws.receive_json(timeout=10)
+        told = await ws.receive_json(timeout=PATIENCE)
     assert (told["type"], told["payload"][0]["extensions"]["code"]) == ("error", "GRAPHQL_VALIDATION_FAILED")
 
 

@@ -15,6 +15,7 @@ import pytest
 from gateway.documents import document_id
 from tests import node
 from tests.gateway.live import MANY, TEA, live
+from tests.patience import PATIENCE
 
 AUDITS = Path(__file__).with_name("audits.mjs")
 JSON = "application/json"
@@ -23,13 +24,13 @@ MODERN = "application/graphql-response+json"
 
 @pytest.fixture
 async def audited() -> AsyncIterator[httpx.AsyncClient]:
-    async with live() as url, httpx.AsyncClient(base_url=url) as client:
+    async with live() as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
         yield client
 
 
 @pytest.fixture
 async def draft() -> AsyncIterator[httpx.AsyncClient]:
-    async with live(http_profile="draft") as url, httpx.AsyncClient(base_url=url) as client:
+    async with live(http_profile="draft") as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
         yield client
 
 
@@ -92,7 +93,7 @@ async def test_partial_success_is_294_in_the_draft_and_only_with_its_media_type(
 
 @pytest.mark.parametrize("profile", ["audited", "draft"])
 async def test_methods_and_media_types_that_are_not_taken(profile: str) -> None:
-    async with live(http_profile=profile) as url, httpx.AsyncClient(base_url=url) as client:
+    async with live(http_profile=profile) as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
         put = await client.put("/graphql", json={"query": TEA})
         assert put.status_code == 405 and put.headers["allow"] == "GET, POST"
         rename = 'mutation { rename(id: "x", name: "y") { __typename } }'
@@ -118,7 +119,7 @@ async def test_a_query_by_get_is_asked_again_at_little_cost(audited: httpx.Async
 
 
 async def test_only_registered_queries_of_nobody_may_be_kept_by_others() -> None:
-    async with live(public_max_age=30) as url, httpx.AsyncClient(base_url=url) as client:
+    async with live(public_max_age=30) as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
         kept = await client.get(f"/graphql/sha256:{document_id(TEA)}")
         assert kept.json() == {"data": {"thing": {"name": "tea"}}}
         assert kept.headers["cache-control"] == "public, max-age=30"
@@ -169,7 +170,7 @@ async def test_every_response_tells_browsers_to_be_careful() -> None:
     async with (
         live(trusted_proxies=["127.0.0.1"]) as trusting,
         live() as plain,
-        httpx.AsyncClient(headers={"x-forwarded-proto": "https"}) as client,
+        httpx.AsyncClient(headers={"x-forwarded-proto": "https"}, timeout=PATIENCE) as client,
     ):
         behind = await client.post(f"{trusting}/graphql", json={"query": TEA})
         assert behind.headers["strict-transport-security"].startswith("max-age=31536000")

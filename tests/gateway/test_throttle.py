@@ -24,6 +24,7 @@ from gateway.throttle import LocalBuckets, Rate, RedisBuckets, Throttle, key_of
 from resolvers.context import Context
 from tests.engines import RedisServer
 from tests.gateway.tiny import tiny_schema
+from tests.patience import PATIENCE
 
 ALICE = Principal(PrincipalKind.CONSUMER, View.CONSUMER, UUID(int=1))
 BOB = Principal(PrincipalKind.CONSUMER, View.CONSUMER, UUID(int=2))
@@ -210,7 +211,7 @@ async def test_without_redis_each_process_goes_on_from_what_it_last_heard(redis_
                 return
             await asyncio.sleep(0.05)
 
-    await asyncio.wait_for(are_shared_again(), 20)
+    await asyncio.wait_for(are_shared_again(), PATIENCE)
     await one.close()
     await other.close()
 

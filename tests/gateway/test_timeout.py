@@ -26,6 +26,7 @@ from resolvers.context import Context
 from resolvers.loading import Loader
 from schema.build import full_schema
 from services import seed
+from tests.patience import PATIENCE
 
 WAITING = """SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event_type = 'Lock' AND state = 'active'"""
@@ -36,7 +37,7 @@ NESTED = """{ stores(near: {latitude: 39.911, longitude: 116.413}, radiusMetres:
 
 async def until(connection: Any, count: int) -> None:
     """Until as many statements wait for a lock."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(WAITING) != count:  # noqa: ASYNC110 it is another process that is waited for
             await asyncio.sleep(0.02)
 

@@ -34,6 +34,7 @@ from services.identity import Caller, Session, WeChatPhoneNeeded
 from services.runtime import Runtime
 from tests.api.city import Server
 from tests.identity.world import World, code_sent, phone, principal, sign_in
+from tests.patience import PATIENCE
 
 HERE = Caller()
 
@@ -55,13 +56,13 @@ async def provider() -> AsyncIterator[Provider]:
     config = uvicorn.Config(Starlette(routes=sandbox.routes()), log_config=None, lifespan="off")
     server = Server(config)
     serving = asyncio.create_task(server.serve([listener]))
-    await asyncio.wait_for(server.listening.wait(), 20)
+    await asyncio.wait_for(server.listening.wait(), PATIENCE)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}{sandbox_wechat.PREFIX}"
     asking = HttpWeChat(sandbox_wechat.APP_ID, sandbox.secret, url)
     yield Provider(sandbox, url, asking)
     await asking.close()
     server.should_exit = True
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, PATIENCE)
 
 
 @pytest.fixture

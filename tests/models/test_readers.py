@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from models.database import UNAVAILABLE, Database
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ async def test_connections_that_the_server_ended_are_replaced(database: Database
             except UNAVAILABLE:
                 continue
 
-    await asyncio.wait_for(answered(), 30)
+    await asyncio.wait_for(answered(), PATIENCE)
     assert fresh.isdisjoint(found)
 
 

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from clients.payments import Notification, NotificationKind
 from clients.sandbox_payments import SandboxPayments, fate
 from core.settings import Settings
+from tests.patience import PATIENCE
 
 SECRET = b"the secret of this installation"
 
@@ -40,7 +41,7 @@ class Receiver:
             return Response(status_code=self.answer(len(self.received)))
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(PATIENCE), self.changed:
             await self.changed.wait_for(lambda: len(self.received) >= count)
 
 
@@ -74,7 +75,7 @@ class World:
 
     async def settled(self) -> None:
         """Wait until the provider has nothing more to tell."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while await self.payments._db.fetchval("SELECT count(*) FROM sandbox.notification"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -95,7 +96,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     server.capture_signals = nullcontext  # type: ignore[method-assign]  # pytest has its own
     task = asyncio.create_task(server.serve([listener]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     try:

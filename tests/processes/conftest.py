@@ -15,7 +15,7 @@ async def pair(reaper: Reaper, postgres_server: PostgresServer, redis_url: str) 
     """Two workers that the tests of a module share."""
     url = await postgres_server.create()
     async with installation(
-        reaper, temporary_folder(reaper), database_url=url, redis_url=redis_url, worker_timeout="3"
+        reaper, temporary_folder(reaper), database_url=url, redis_url=redis_url, worker_timeout="10"
     ) as made:
         yield made
 

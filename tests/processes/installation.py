@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +16,7 @@ import aiohttp
 import orjson
 import psutil
 
+from replay.server import free_port
 from tests.engines import Reaper
 
 PATIENCE = 120.0
@@ -50,9 +50,7 @@ class Installation:
     """A parent process, its workers, and what they logged."""
 
     def __init__(self, reaper: Reaper, folder: Path, workers: int, settings: dict[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "program.log"
         self._reaper = reaper
@@ -129,7 +127,7 @@ class Installation:
         workers = self.workers
         self.signal(signal.SIGTERM)
         try:
-            await self.ended(20)
+            await self.ended(60)
         except subprocess.TimeoutExpired:
             for process in [self.parent, *workers]:
                 with suppress(psutil.Error):

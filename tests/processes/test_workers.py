@@ -29,7 +29,7 @@ def serve(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         env=clean_environment({f"HUTONG_{k.upper()}": v for k, v in settings.items()}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -148,7 +148,7 @@ async def test_workers_are_replaced_one_by_one_without_a_failed_request(pair: In
 
 
 async def test_all_end_together_and_in_good_order(reaper: Reaper, database_url: str, redis_url: str) -> None:
-    settings = {"database_url": database_url, "redis_url": redis_url, "drain_pause": "3"}
+    settings = {"database_url": database_url, "redis_url": redis_url, "drain_pause": "10"}
     async with installation(reaper, temporary_folder(reaper), **settings) as made:
         caller = Caller(made.url)
         sockets = [await caller.socket() for _ in range(20)]
@@ -176,7 +176,7 @@ async def test_workers_end_when_their_parent_is_killed(reaper: Reaper, database_
     async with installation(reaper, temporary_folder(reaper), database_url=database_url, redis_url=redis_url) as made:
         workers = made.workers
         made.signal(signal.SIGKILL)
-        await until(lambda: not any(worker.is_running() for worker in workers))
+        await until(lambda: all(map(has_ended, workers)))
         assert len(made.logged("worker.orphaned")) == 2
 
 
@@ -215,7 +215,7 @@ async def test_embedded_engines_come_and_go_with_the_program(reaper: Reaper) -> 
         assert any("postgres" in name for name in names)
         made.signal(signal.SIGINT)
         assert await made.ended() == 0
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE)
         assert not alive
 
 
@@ -227,5 +227,5 @@ async def test_ended_while_it_starts_it_leaves_nothing_behind(reaper: Reaper) ->
     children = await until(parent.children)  # of the embedded database
     made.signal(signal.SIGTERM)
     assert await made.ended() == 0
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert not alive

@@ -15,6 +15,7 @@ from services.errors import AlreadyQueued, QueueActionNotAllowed, QueueEmpty
 from services.runtime import Runtime
 from subscriptions import feeds
 from subscriptions.feeds import QUEUE
+from tests.patience import PATIENCE
 from tests.queueing.world import Shop, consumer, open_shop, staff_of, take
 from tests.support import make_runtime
 
@@ -26,7 +27,7 @@ async def runtime(module_database_url: str) -> AsyncIterator[Runtime]:
 
 
 async def gather(*work: object) -> list[object]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(2 * PATIENCE):
         return await asyncio.gather(*work, return_exceptions=True)  # type: ignore[call-overload]
 
 

@@ -14,9 +14,9 @@ from models.database import Database
 from subscriptions import feeds
 from subscriptions.feeds import ORDER, NewEvent, Signal
 from subscriptions.tail import FeedTails
+from tests.patience import PATIENCE
 from tests.support import NOON
 
-PATIENCE = 20.0
 NEVER = timedelta(hours=1)
 
 

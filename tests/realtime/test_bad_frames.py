@@ -20,9 +20,16 @@ TEXT, BINARY, CONTINUED, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
 
 @pytest.fixture(scope="module", params=["direct", "asgi"])
-async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     async with serve(direct=request.param == "direct", message=100_000) as running:
         yield running
+
+
+@pytest.fixture
+async def site(shared: Site) -> AsyncIterator[Site]:
+    """The module's site, with nothing left of the test before."""
+    yield shared
+    await until(lambda: (shared.sockets.sockets, shared.sockets.operations) == (0, 0))
 
 
 def frame(opcode: int, payload: bytes, *, final: bool = True, masked: bool = True, reserved: int = 0) -> bytes:

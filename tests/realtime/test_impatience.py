@@ -8,13 +8,14 @@ import httpx
 import pytest
 
 from auth.principals import Principal
+from tests.patience import PATIENCE
 from tests.realtime.wire import serve
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "application/graphql-response+json"])
 async def test_a_request_that_is_broken_off_is_asked_to_come_again(accept: str) -> None:
     """uvicorn cancels what is not over in time, and makes a 500 of it unless somebody answers."""
-    async with serve() as site, httpx.AsyncClient() as client:
+    async with serve() as site, httpx.AsyncClient(timeout=PATIENCE) as client:
         entered = asyncio.Event()
 
         async def principal(token: str | None) -> Principal:

@@ -109,7 +109,7 @@ async def test_start_and_publish_while_redis_is_away(redis_server: RedisServer) 
     port = BroadcastSignals(redis_server.url)
     await port.start(inbox.deliver)
     try:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             for _ in range(100):
                 await port.publish([signal()])
         redis_server.start()
@@ -142,7 +142,7 @@ async def test_restart_of_redis(redis_server: RedisServer, how: str) -> None:
             (redis_server.kill if how == "kill" else redis_server.stop)()
             await one.publish([signal()])
             redis_server.start()
-            await until(lambda: (inbox_one.gaps, inbox_two.gaps) == (gaps[0] + 1, gaps[1] + 1))  # noqa: B023
+            await until(lambda: inbox_one.gaps > gaps[0] and inbox_two.gaps > gaps[1])  # noqa: B023
             for port, inbox in ((one, inbox_two), (two, inbox_one)):
                 sent = signal()
                 await port.publish([sent])
@@ -178,17 +178,19 @@ async def test_frozen_redis_is_given_up(redis_server: RedisServer) -> None:
     await port.start(inbox.deliver)
     pid = redis_server._process.pid  # type: ignore[union-attr]
     try:
-        await until(lambda: inbox.gaps == 1)
+        await until(lambda: inbox.gaps and backend._pubsub is not None)
         os.kill(pid, unix.SIGSTOP)
         try:
-            before = backend._pubsub
+            gaps, before = inbox.gaps, backend._pubsub
             await until(lambda: backend._pubsub is not before)
-            async with asyncio.timeout(0.2):
-                await port.publish([signal()])
+            publishing = asyncio.create_task(port.publish([signal()]))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert publishing.done(), "it waits for nothing"
             await until(lambda: inbox.signals)
         finally:
             os.kill(pid, unix.SIGCONT)
-        await until(lambda: inbox.gaps == 2)
+        await until(lambda: inbox.gaps > gaps)
     finally:
         await port.close()
 
@@ -252,13 +254,14 @@ async def test_trouble_under_load(redis_server: RedisServer, trouble: str) -> No
         port = BroadcastSignals(backend=backend)
         await port.start(inbox.deliver)
         try:
-            await until(lambda: inbox.gaps == 1)
+            await until(lambda: inbox.gaps)
             made = CONNECTIONS._value.get()
             async with process(redis_server.url) as (other, _), publishing(other) as sent:
                 await until(lambda: len(inbox.signals) > 100)
-                assert CONNECTED._value.get() == 1
                 # A round of trouble, over and over: none of them may be the last.
-                for gaps in (1, 2):
+                for _ in range(2):
+                    await until(lambda: CONNECTED._value.get() == 1)
+                    gaps = inbox.gaps
                     match trouble:
                         case "client kill":
                             admin = redis.asyncio.from_url(redis_server.url)

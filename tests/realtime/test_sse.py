@@ -225,7 +225,7 @@ async def test_drain() -> None:
 
 async def test_peer_that_takes_nothing() -> None:
     """Gone after its deadline, and others do not notice."""
-    async with serve(stall=0.3) as site, browser(site) as page:
+    async with serve(stall=0.3, goodbye=0.3) as site, browser(site) as page:
         transport = httpx.AsyncHTTPTransport(socket_options=[(1, 8, 4096)])  # SOL_SOCKET, SO_RCVBUF
         async with httpx.AsyncClient(transport=transport, timeout=None) as stuck:
             asked = {"query": "subscription { numbers(upTo: 1000000, size: 20000) { value text } }"}

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -40,7 +41,7 @@ async def site(shared: Site) -> AsyncIterator[Site]:
     answers = dict(shared.doorman.answers)
     yield shared
     shared.doorman.answers = answers
-    await until(lambda: shared.sockets.sockets == 0)
+    await until(lambda: (shared.sockets.sockets, shared.sockets.operations) == (0, 0))
 
 
 @pytest.fixture
@@ -88,10 +89,15 @@ async def test_init_is_acknowledged(fresh: Terminal, message: str) -> None:
 
 
 async def test_init_timeout() -> None:
-    async with serve(init=0.1) as site, site.terminal() as silent, site.terminal() as ready:
-        await ready.init()
-        assert await silent.closed() == (4408, "Connection initialisation timeout")
-        await ready.alive()
+    async with serve(init=PATIENCE) as site, site.terminal() as silent:
+        await until(lambda: site.sockets.sockets == 1)
+        [socket] = site.sockets._open
+        async with site.terminal() as ready:
+            await ready.init()
+            socket._opened -= PATIENCE + 1
+            socket.due = 0.0
+            assert await silent.closed() == (4408, "Connection initialisation timeout")
+            await ready.alive()
     assert sessions.Limits().init == 3
 
 
@@ -423,11 +429,9 @@ async def test_refused_init(site: Site) -> None:
         assert await terminal.closed() == (4403, "token invalid")
 
 
-async def test_token_expires_unless_refreshed(site: Site) -> None:
-    def lasting(seconds: float) -> None:
-        site.doorman.answers["alice"] = replace(ALICE, expires_at=time.time() + seconds)
-
-    lasting(0.4)
+async def test_token_expires_unless_refreshed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = 3600
+    site.doorman.answers["alice"] = replace(ALICE, expires_at=time.time() + hour)
     async with site.terminal() as terminal, site.terminal() as other:
         await terminal.init(token="alice")
         await other.init(token="alice")
@@ -438,6 +442,10 @@ async def test_token_expires_unless_refreshed(site: Site) -> None:
         await terminal.send({"type": "ping", "payload": {"authorization": "Bearer new"}})
         expires_at = datetime.fromtimestamp(4e9, UTC).isoformat()
         assert await terminal.receive() == {"type": "pong", "payload": {"expiresAt": expires_at}}
+        later = time.time() + hour
+        monkeypatch.setattr(websocket, "time", SimpleNamespace(time=lambda: later))
+        for socket in site.sockets._open:
+            socket.due = 0.0
         assert await other.closed() == (4403, "token expired")
         await terminal.alive()  # and its subscription was not touched
         assert site.sockets.operations == 1
@@ -496,20 +504,24 @@ async def test_keep_alive_pings() -> None:
 
 
 async def test_silent_peer() -> None:
-    async with serve(keep_alive=0.05, silence=0.3) as site, site.terminal() as silent, site.terminal() as talking:
+    async with serve(keep_alive=0.05, silence=PATIENCE) as site, site.terminal() as silent:
         await silent.init()
-        await talking.init()
-        closing = asyncio.create_task(silent.closed())
-        while not closing.done():
+        [socket] = site.sockets._open
+        async with site.terminal() as talking:
+            await talking.init()
+            closing = asyncio.create_task(silent.closed())
             assert await talking.receive() == {"type": "ping"}
+            socket._heard -= PATIENCE + 1  # and nothing since
+            while not closing.done():
+                assert await talking.receive() == {"type": "ping"}
+                await talking.send({"type": "pong"})
+            assert await closing == (4291, "silent")
             await talking.send({"type": "pong"})
-        assert await closing == (4291, "silent")
-        await talking.send({"type": "pong"})
 
 
 async def test_peer_that_takes_nothing() -> None:
     """Bounded memory, a resume code, and everything released even though the close frame is stuck too."""
-    async with serve(stall=0.3, message=10**6) as site, site.terminal() as stuck, site.terminal() as other:
+    async with serve(stall=0.3, goodbye=0.3, message=10**6) as site, site.terminal() as stuck, site.terminal() as other:
         await stuck.init()
         await other.init()
         stuck.connection.transport.pause_reading()
@@ -571,13 +583,14 @@ async def test_metrics(site: Site, ready: Terminal) -> None:
     def value(name: str, **labels: str) -> float:
         return sessions.metrics.REGISTRY.get_sample_value(name, labels) or 0
 
+    before = value("hutong_sockets"), value("hutong_socket_operations")
     await ready.subscribe("s", WAITING)
     await ready.receive()
-    assert (value("hutong_sockets"), value("hutong_socket_operations")) == (1, 1)
+    assert (value("hutong_sockets") - before[0], value("hutong_socket_operations") - before[1]) == (0, 1)
     closed = value("hutong_sockets_closed_total", code="4400")
     await ready.send("?")
     await ready.closed()
-    await until(lambda: (value("hutong_sockets"), value("hutong_socket_operations")) == (0, 0))
+    await until(lambda: (value("hutong_sockets"), value("hutong_socket_operations")) == (before[0] - 1, before[1]))
     assert value("hutong_sockets_closed_total", code="4400") == closed + 1
 
 
@@ -613,7 +626,10 @@ async def test_drain_closes_all_in_random_order_over_the_window() -> None:
 
 
 async def test_mutation_survives_the_drain() -> None:
-    async with serve(settings=Settings(operation_timeout=timedelta(seconds=5))) as site, site.terminal() as terminal:
+    async with (
+        serve(settings=Settings(operation_timeout=timedelta(seconds=PATIENCE))) as site,
+        site.terminal() as terminal,
+    ):
         await terminal.init()
         await terminal.subscribe("m", 'mutation { note(text: "paid", wait: true) { ... on NumberUpdate { value } } }')
         await asyncio.wait_for(stage().entered.wait(), PATIENCE)
@@ -627,7 +643,7 @@ async def test_mutation_survives_the_drain() -> None:
 async def test_the_drain_lets_answers_out_first() -> None:
     """Who waits for an answer gets it, within the window; who only follows does not hold anything up."""
     async with (
-        serve(settings=Settings(operation_timeout=timedelta(seconds=5))) as site,
+        serve(settings=Settings(operation_timeout=timedelta(seconds=PATIENCE))) as site,
         site.terminal() as terminal,
         site.terminal() as follower,
     ):

@@ -13,13 +13,14 @@ from replay import demo
 from replay.command import Options, play
 from replay.generator import generate
 from replay.report import Report
+from tests.patience import PATIENCE
 from tests.replay.fake_city import FakeCity, Misbehaviour
 
 QUIET = Console(quiet=True)
 
 
 async def played(city: FakeCity, orders: int = 40, **options: object) -> Report:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(5 * PATIENCE):
         return await play(Options(generate(7, orders), url=city.url, **options), QUIET)  # type: ignore[arg-type]
 
 
@@ -82,11 +83,11 @@ async def test_orders_that_nobody_delivers_are_called_off_and_refunded() -> None
 async def test_the_demo_plays_until_it_is_told_to_stop() -> None:
     async with FakeCity() as city:
         playing = asyncio.create_task(demo.play_forever(city.url, "ADMIN:+8613800000001", 1, 3_000.0))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await city.completed(10)
         assert len(city.riders) > 10
         os.kill(os.getpid(), 15)  # handled by the demo: it ends in good order
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await playing
         assert not playing.cancelled()
 

@@ -10,13 +10,14 @@ from rich.console import Console
 
 from replay.command import Options, load, play
 from replay.report import Report
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTANCE = ROOT.parent / "shared" / "data" / "mdrp" / "0o50t100s1p100"
 
 
 async def replayed(path: str, database_url: str, pace: float | None = None) -> Report:
-    async with asyncio.timeout(300):
+    async with asyncio.timeout(10 * PATIENCE):
         return await play(
             Options(load(path), pace=pace, environment={"HUTONG_DATABASE_URL": database_url}), Console(quiet=True)
         )

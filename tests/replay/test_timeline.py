@@ -8,6 +8,7 @@ from random import Random
 
 from replay.sightings import Sightings
 from replay.timeline import FOREVER, Activity, Timeline
+from tests.patience import PATIENCE
 
 
 async def settle() -> None:
@@ -33,7 +34,7 @@ async def test_strict_events_happen_in_order_of_simulated_time_however_long_they
     await settle()
     assert happened == [] or happened == sorted(happened)
     timeline.open()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*tasks)
     assert happened == sorted(happened)
     assert len(happened) == 30 * 15
@@ -78,7 +79,7 @@ async def test_whoever_promises_nothing_any_more_does_not_hold_time_back() -> No
     timeline = Timeline(0)
     with timeline.begin("watching", 0) as watching, timeline.begin("acting", 50) as acting:
         watching.nothing_strict_before(FOREVER)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             assert await acting.until(50, strict=True)
         assert timeline.now == 50
         assert timeline.holding_back() == [acting]
@@ -110,8 +111,8 @@ async def test_with_a_pace_minutes_take_their_share_of_real_time() -> None:
 async def test_a_delivery_is_seen_whether_it_comes_before_or_after_it_is_awaited() -> None:
     sightings = Sightings()
     assert sightings.saw("early") is None
-    assert await sightings.expect("early", 7, 1)
-    waiting = asyncio.create_task(sightings.expect("late", 9, 5))
+    assert await sightings.expect("early", 7, PATIENCE)
+    waiting = asyncio.create_task(sightings.expect("late", 9, PATIENCE))
     await settle()
     assert sightings.saw("late") == 9
     assert await waiting

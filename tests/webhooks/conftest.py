@@ -15,10 +15,11 @@ from services import partners, webhooks
 from services.runtime import Runtime
 from services.webhooks import Attempt, Delivery, Endpoint
 from tests.ordering.world import City, FakeProvider, build
+from tests.patience import PATIENCE
 from tests.support import make_runtime
 from tests.webhooks.receiver import Receiver, receiving
 
-PATIENCE = timedelta(seconds=20)
+PATIENT = timedelta(seconds=PATIENCE)
 """Longer than any answer that a test wants to have takes."""
 
 
@@ -82,7 +83,7 @@ class World:
 @pytest.fixture(scope="module")
 async def runtime(module_database_url: str) -> AsyncIterator[Runtime]:
     """Shared by the tests of a module: each has a city, and its own time, of which none is over yet."""
-    async with make_runtime(module_database_url, payments=FakeProvider(), webhook_timeout=PATIENCE) as runtime:
+    async with make_runtime(module_database_url, payments=FakeProvider(), webhook_timeout=PATIENT) as runtime:
         yield runtime
 
 

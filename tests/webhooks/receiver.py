@@ -11,6 +11,8 @@ from typing import Any
 import orjson
 from standardwebhooks import Webhook
 
+from tests.patience import PATIENCE
+
 Day = Callable[["Receiver", asyncio.StreamWriter], Awaitable[None]]
 """What it does with a request that it has read."""
 
@@ -55,7 +57,7 @@ class Receiver:
     def types(self) -> list[str]:
         return [each.content["type"] for each in self.received]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 self.changed.clear()

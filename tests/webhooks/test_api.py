@@ -15,6 +15,7 @@ from auth.principals import View
 from gateway.manifests import BUNDLED
 from tests.api import documents as doc
 from tests.api.city import City, codes, key, new_phone, running_city, some_id
+from tests.patience import PATIENCE
 from tests.webhooks.receiver import receiving, silence, status
 
 DOCUMENTS = {operation["name"]: operation["id"] for operation in orjson.loads(BUNDLED.read_bytes())["operations"]}
@@ -98,7 +99,7 @@ async def test_from_an_order_to_the_partners_server(city: City) -> None:
             return found["deliveries"]
 
         # The answer is written down a moment after it was given.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while len((done := await listed(state="DELIVERED"))["nodes"]) < 4:
                 pass
         assert [each["id"] for each in done["nodes"]] == [each.id for each in reversed(receiver.received)]
@@ -143,7 +144,7 @@ async def test_an_admin_sees_what_fails_and_changes_it(city: City) -> None:
             partners = (await city.do(admin, FAILING, city=city.id))["partners"]["nodes"]
             return next(each["webhookEndpoints"][0] for each in partners if each["id"] == partner)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (await state())["state"] == "ENABLED":
                 pass
         assert await state() == {"id": endpoint, "state": "DISABLED", "disabledReason": "GONE", "failures": 1}
@@ -159,7 +160,7 @@ async def test_an_admin_sees_what_fails_and_changes_it(city: City) -> None:
 async def test_bad_input_is_refused_and_writes_nothing(city: City) -> None:
     admin = city.tokens["admin"]
     partner, token = await partner_of(city)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await city.fetchval(PENDING):  # what other tests sent is still being written down
             pass
     rows = await city.rows()

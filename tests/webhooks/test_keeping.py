@@ -28,6 +28,7 @@ from services.errors import (
 )
 from services.ordering import actions
 from services.webhooks import messages
+from tests.patience import PATIENCE
 from tests.webhooks.conftest import World
 from tests.webhooks.receiver import receiving, status
 
@@ -283,7 +284,7 @@ async def test_a_process_that_is_killed_before_it_writes_down_the_answer_loses_n
         world.city.clock.now().isoformat(),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    _, errors = await asyncio.wait_for(process.communicate(), 2 * PATIENCE)
     assert process.returncode == -signal.SIGKILL, errors.decode()
     assert [each.id for each in world.receiver.received] != []
     assert ((await world.delivery()).state, await world.attempts(sent)) == (S.PENDING, [])
