@@ -60,6 +60,12 @@ class Follower:
         assert found() is not None, (self.ended, self.values)
         return found()
 
+    async def latest(self, wanted: Any) -> None:
+        """Wait until ``wanted(value)`` is true of the last value so far."""
+        async with asyncio.timeout(PATIENCE), self.changed:
+            await self.changed.wait_for(lambda: (self.values and wanted(self.values[-1])) or self.ended is not None)
+        assert self.values and wanted(self.values[-1]), (self.ended, self.values)
+
     async def count(self, number: int) -> None:
         """Wait for at least that many values."""
         async with asyncio.timeout(PATIENCE), self.changed:

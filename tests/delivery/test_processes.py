@@ -163,7 +163,7 @@ async def test_redis_may_be_away(database_url: str, tmp_path: Path, redis_server
             async with there.follow(trip.consumer, WATCH, order=trip.order) as far:
                 async with asyncio.timeout(PATIENCE):
                     for n in itertools.count(11):
-                        last = (await trip.report(fix(n / 10 + 10)))["last"]["recordedAt"]
+                        last = (await trip.report(fix(11 + n / 1000)))["last"]["recordedAt"]
                         if last in instants(far):
                             break
                         await asyncio.sleep(0.02)

@@ -135,7 +135,7 @@ async def test_a_command_past_its_end_is_not_handed_over_whether_or_not_the_job_
     shop = await open_shop(city)
     async with city.follow(shop.token, api.COMMANDS) as device:
         await device.count(1)
-    gate = await shop.send(api.GATE, **{"in": 5})
+    gate = await shop.send(api.GATE, **{"in": 600})
     await overdue(city, gate["id"])
     async with city.follow(shop.token, api.COMMANDS) as fresh:
         await fresh.count(1)

@@ -4,7 +4,7 @@ import { resuming } from "../../examples/javascript/resuming.mjs";
 
 const load = createRequire(new URL("../node/package.json", import.meta.url));
 const { createClient } = load("graphql-ws");
-const { url, refresh, query, variables } = JSON.parse(process.argv[2]);
+const { url, refresh, query, variables, hurry } = JSON.parse(process.argv[2]);
 const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 const REFRESH = `mutation ($refresh: String!) { refreshSession(refreshToken: $refresh) {
   ... on Session { accessToken refreshToken expiresAt } } }`;
@@ -18,7 +18,7 @@ async function token() {
   });
   const session = (await response.json()).data.refreshSession;
   held = session.refreshToken ?? held;
-  return session;
+  return hurry ? { ...session, expiresAt: new Date(Date.now() + hurry).toISOString() } : session;
 }
 
 const client = resuming(createClient, {

@@ -242,6 +242,7 @@ def test_a_registered_document_is_not_parsed_again(monkeypatch: pytest.MonkeyPat
 # automatic persisted queries
 
 
+@pytest.mark.usefixtures("patient_redis")
 async def test_processes_share_the_texts_that_clients_told_one_of_them(redis_url: str) -> None:
     text = f"query Q{uuid4().hex} {{ thing {{ name }} }}"
     request = OperationRequest(extensions=apollo(text))

@@ -26,6 +26,8 @@ from tests.engines import RedisServer
 from tests.gateway.tiny import tiny_schema
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("patient_redis")
+
 ALICE = Principal(PrincipalKind.CONSUMER, View.CONSUMER, UUID(int=1))
 BOB = Principal(PrincipalKind.CONSUMER, View.CONSUMER, UUID(int=2))
 RATE = Rate(100, 10)
@@ -228,7 +230,9 @@ def context(principal: Principal = ANONYMOUS, address: str = "192.0.2.1") -> Con
 
 
 async def test_parallel_operations_get_what_is_there_and_no_more() -> None:
-    gateway = door(cost_available={"ANONYMOUS": 30}, cost_restore_rate={"ANONYMOUS": 1})
+    gateway = door()
+    limits = Settings(cost_available={"ANONYMOUS": 30}, cost_restore_rate={"ANONYMOUS": 1})
+    gateway.throttle = Throttle(limits, LocalBuckets(Time()))
 
     async def ask() -> bool:
         operation = gateway.admit(ANONYMOUS, OperationRequest(query="{ thing { id } }"))

@@ -57,19 +57,21 @@ async def test_its_statements_are_cancelled(
     async with app.open_runtime(settings, tails=True) as (runtime, tails):
         assert tails is not None
         await seed.seed(runtime)
-        gateway = Gateway(build_contracts(full_schema()), settings)
+        contracts = build_contracts(full_schema())
+        hasty = Gateway(contracts, settings)
+        patient = Gateway(contracts, settings.model_copy(update={"operation_timeout": timedelta(seconds=PATIENCE)}))
 
-        async def ask() -> Answer:
+        async def ask(gateway: Gateway) -> Answer:
             operation = gateway.admit(ANONYMOUS, OperationRequest(query=query))
             return await gateway.respond(operation, Context(runtime, tails, ANONYMOUS))
 
-        first = await ask()
+        first = await ask(patient)
         assert first.codes == () and b"[]" not in first.body
         other = await asyncpg.connect(database_url)
         async with other.transaction():
             await other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             watcher = await asyncpg.connect(database_url)
-            stuck = [asyncio.create_task(ask()) for _ in range(3)]
+            stuck = [asyncio.create_task(ask(hasty)) for _ in range(3)]
             answers = await asyncio.gather(*stuck)
             for answer in answers:
                 assert answer.codes == ("OPERATION_TIMEOUT",)
@@ -80,13 +82,8 @@ async def test_its_statements_are_cancelled(
             await watcher.close()
         await other.close()
 
-        async def served() -> None:
-            while (answer := await ask()).codes == ("OPERATION_TIMEOUT",):
-                pass  # a busy machine may need more than that second
-            assert answer.codes == () and answer.has_data
-
-        async with asyncio.timeout(60):
-            await asyncio.gather(*(served() for _ in range(2 * settings.database_pool_size)))
+        served = await asyncio.gather(*(ask(patient) for _ in range(2 * settings.database_pool_size)))
+        assert all(answer.codes == () and answer.has_data for answer in served)
 
 
 async def test_nothing_is_left_to_the_garbage_collector(database_url: str, tmp_path: Path) -> None:
@@ -100,8 +97,8 @@ async def test_nothing_is_left_to_the_garbage_collector(database_url: str, tmp_p
             operation = gateway.admit(ANONYMOUS, OperationRequest(query=NESTED))
             assert (await gateway.respond(operation, Context(runtime, tails, ANONYMOUS))).codes == ()
 
-        def alive() -> int:
-            return sum(isinstance(each, Context | Run | Loader) for each in gc.get_objects())
+        def alive() -> set[int]:
+            return {id(each) for each in gc.get_objects() if isinstance(each, Context | Run | Loader)}
 
         for _ in range(3):  # compiled at the second use
             await ask()
@@ -111,6 +108,6 @@ async def test_nothing_is_left_to_the_garbage_collector(database_url: str, tmp_p
             before = alive()  # other tests may have kept some
             await ask()
             await asyncio.sleep(0)
-            assert alive() == before
+            assert alive() <= before
         finally:
             gc.enable()

@@ -74,6 +74,7 @@ def test_a_new_key_is_known_everywhere_before_it_signs(path: Path, later: Any, m
 def test_processes_look_every_few_seconds_and_at_once_for_a_key_they_do_not_know(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(auth_keys, "LOOK_EVERY", 3600.0)
     operator, running = SigningKeys.open(path), SigningKeys.open(path)
     verifier = Verifier(running)
     operator.rotate(announced=NOW)

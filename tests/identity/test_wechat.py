@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import aiohttp
@@ -50,6 +51,14 @@ class Provider:
 
 @pytest.fixture(scope="module")
 async def provider() -> AsyncIterator[Provider]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "TIMEOUT", aiohttp.ClientTimeout(total=PATIENCE))
+        async with running_provider() as running:
+            yield running
+
+
+@asynccontextmanager
+async def running_provider() -> AsyncIterator[Provider]:
     sandbox = SandboxWeChat(b"key of the sandbox")
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -104,7 +113,7 @@ async def test_the_client_reads_who_and_which_phone(provider: Provider) -> None:
 async def test_bad_days_have_names(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, fault: str, expected: Fault
 ) -> None:
-    monkeypatch.setattr(client, "TIMEOUT", aiohttp.ClientTimeout(total=0.3 if fault == "slow" else 5))
+    monkeypatch.setattr(client, "TIMEOUT", aiohttp.ClientTimeout(total=0.3 if fault == "slow" else PATIENCE))
     asking = HttpWeChat(sandbox_wechat.APP_ID, provider.sandbox.secret, provider.url)
     try:
         for call in (

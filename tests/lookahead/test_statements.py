@@ -134,8 +134,9 @@ async def test_no_operation_sends_more_statements_for_more_rows(town: Town) -> N
     assert not grown, "\n\n".join(grown)
 
 
-async def test_many_callers_are_looked_up_at_once(town: Town) -> None:
+async def test_many_callers_are_looked_up_at_once(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers of all views, one who has left, and tokens that are none."""
+    monkeypatch.setattr("auth.authenticate.REMEMBERED_FOR", 3600.0)
     program = town.city.program
     changes.announce(None)
     one_by_one = Authenticator(program.runtime.database, program.runtime.keys)

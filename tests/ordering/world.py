@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +27,7 @@ from services.pricing import RequestedLine
 from services.runtime import Runtime
 
 ALWAYS = [{"weekday": day, "opens": "00:00", "closes": "24:00"} for day in range(1, 8)]
+_numbers = itertools.count(1)
 STORE_AT = Point(39.91, 116.41)
 HOME = Point(39.915, 116.42)
 
@@ -100,7 +102,7 @@ class City:
         await self.runtime.database.execute(
             "INSERT INTO person (id, phone, name, created_at) VALUES ($1, $2, 'Rider', now())",
             person,
-            f"+86139{rider.int % 10**8:08d}",
+            f"+86139{next(_numbers):08d}",
         )
         await self.runtime.database.execute(
             """INSERT INTO rider (id, person_id, city_id, name, phone, online, latitude, longitude, located_at,
@@ -205,7 +207,7 @@ async def _consumer(runtime: Runtime) -> Principal:
     await runtime.database.execute(
         "INSERT INTO person (id, phone, name, created_at) VALUES ($1, $2, 'Li', now())",
         person,
-        f"+86138{person.int % 10**8:08d}",
+        f"+86138{next(_numbers):08d}",
     )
     return Principal(PrincipalKind.CONSUMER, View.CONSUMER, person)
 

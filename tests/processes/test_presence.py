@@ -17,6 +17,8 @@ from tests.api.city import City, running_city
 from tests.engines import RedisServer
 from tests.processes.installation import until
 
+pytestmark = pytest.mark.usefixtures("patient_redis")
+
 
 class Process:
     """One process's presence and what is connected to it."""

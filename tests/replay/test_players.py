@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 
 import pytest
 from rich.console import Console
@@ -81,15 +82,17 @@ async def test_orders_that_nobody_delivers_are_called_off_and_refunded() -> None
 
 
 async def test_the_demo_plays_until_it_is_told_to_stop() -> None:
+    polite = signal.getsignal(signal.SIGTERM)
     async with FakeCity() as city:
         playing = asyncio.create_task(demo.play_forever(city.url, "ADMIN:+8613800000001", 1, 3_000.0))
         async with asyncio.timeout(PATIENCE):
             await city.completed(10)
         assert len(city.riders) > 10
-        os.kill(os.getpid(), 15)  # handled by the demo: it ends in good order
+        os.kill(os.getpid(), signal.SIGTERM)  # handled by the demo: it ends in good order
         async with asyncio.timeout(PATIENCE):
             await playing
         assert not playing.cancelled()
+    signal.signal(signal.SIGTERM, polite)
 
 
 async def test_the_demo_survives_a_server_that_is_away() -> None:

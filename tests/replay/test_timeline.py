@@ -97,15 +97,15 @@ async def test_a_sleeper_can_be_woken_before_its_time() -> None:
 
 async def test_with_a_pace_minutes_take_their_share_of_real_time() -> None:
     timeline = Timeline(100, pace=1200)  # twenty minutes a second
-    timeline.open()
     began = time.monotonic()
+    timeline.open()
     with timeline.begin("one", 100) as activity:
         assert await activity.until(102)
-        assert 0.09 <= time.monotonic() - began < 1
+        assert time.monotonic() - began >= 0.1
         assert timeline.now >= 102
         await activity.until(101)  # already past: no sleep
         assert activity.at == 102
-        assert timeline.lag.worst < 1
+        assert timeline.lag.count == 2
 
 
 async def test_a_delivery_is_seen_whether_it_comes_before_or_after_it_is_awaited() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
+import aiohttp
 import pytest
 
 from clients.webhooks import HttpWebhooks
@@ -40,7 +41,9 @@ class World:
     @asynccontextmanager
     async def in_a_hurry(self) -> AsyncIterator[None]:
         """For answers that never come."""
-        patient, sender = self.runtime, HttpWebhooks(0.2, allow_loopback=True)
+        patient, sender = self.runtime, HttpWebhooks(PATIENCE, allow_loopback=True)
+        # Counted from the request on, so that it has always been made.
+        sender._timeout = aiohttp.ClientTimeout(total=PATIENCE, sock_read=0.2)
         self.city.runtime = replace(patient, webhooks=sender)
         try:
             yield

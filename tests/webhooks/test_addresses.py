@@ -17,6 +17,7 @@ from clients.webhooks import HttpWebhooks, is_public
 from models.webhooks import WebhookFault
 from services.errors import InvalidInput
 from services.webhooks.endpoints import checked_url
+from tests.patience import PATIENCE
 from tests.webhooks.receiver import Receiver, receiving
 
 PRIVATE = [
@@ -139,7 +140,7 @@ def named(sender: HttpWebhooks, *addresses: str) -> None:
 async def test_a_name_that_stands_for_a_private_address_leads_nowhere(
     receiver: Receiver, addresses: tuple[str, ...]
 ) -> None:
-    sender = HttpWebhooks(2)
+    sender = HttpWebhooks(PATIENCE)
     try:
         named(sender, *addresses)
         answer = await sender.send(f"http://example.com:{receiver.port}/", {}, b"{}")
@@ -152,7 +153,7 @@ async def test_a_name_that_stands_for_a_private_address_leads_nowhere(
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "127.1", "2130706433", "localhost"])
 async def test_an_address_as_text_leads_nowhere_either(receiver: Receiver, host: str) -> None:
     """As if it had got past the check: what was stored before, for example."""
-    sender = HttpWebhooks(2)
+    sender = HttpWebhooks(PATIENCE)
     try:
         answer = await sender.send(f"http://{host}:{receiver.port}/", {}, b"{}")
     finally:
@@ -163,7 +164,7 @@ async def test_an_address_as_text_leads_nowhere_either(receiver: Receiver, host:
 
 async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     async with receiving() as inner:
-        sender = HttpWebhooks(2, allow_loopback=True)
+        sender = HttpWebhooks(PATIENCE, allow_loopback=True)
 
         async def redirect(_: Receiver, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 307 X\r\ncontent-length: 0\r\nlocation: %b\r\n\r\n" % inner.url.encode())
@@ -180,7 +181,7 @@ async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
 async def test_no_proxy_of_the_environment_is_asked(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, receiver.url)
-    sender = HttpWebhooks(2)
+    sender = HttpWebhooks(PATIENCE)
     try:
         named(sender, "127.0.0.1")
         await sender.send("http://example.com/", {}, b"{}")

@@ -243,7 +243,7 @@ async def test_what_an_admin_does_is_in_the_audit(world: World) -> None:
     await webhooks.rotate_secret(runtime, admin, endpoint)
     await webhooks.unshare_store(runtime, admin, world.partner_id, world.city.store_id)
     actions_taken = await runtime.database.fetchval(
-        "SELECT array_agg(action ORDER BY at) FROM audit_entry WHERE target_id = $1 AND actor_id = $2",
+        "SELECT array_agg(action ORDER BY id) FROM audit_entry WHERE target_id = $1 AND actor_id = $2",
         world.partner_id,
         admin.subject,
     )
