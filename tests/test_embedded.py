@@ -20,6 +20,7 @@ import pytest
 
 from models import embedded
 from models.embedded import POINTER, EmbeddedPostgres, EmbeddedPostgresError
+from replay.server import free_port
 from tests.engines import Reaper, temporary_folder
 from tests.patience import PATIENCE
 
@@ -156,6 +157,7 @@ async def test_an_owner_killed_leaves_a_server_that_the_next_one_adopts(folder: 
 
 async def test_a_killed_postmaster_is_replaced_on_the_same_port(folder: Path) -> None:
     server = EmbeddedPostgres(folder, durable=True)
+    server._port = free_port()  # nobody else gets it in between
     server.start()
     url = server.create_database("shared")
     await query(url, "CREATE TABLE kept AS SELECT 7 AS value")

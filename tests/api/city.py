@@ -15,10 +15,12 @@ from uuid import UUID, uuid4
 
 import aiohttp
 import orjson
+import pytest
 import uvicorn
 
 import app
 from auth.principals import View
+from clients import sandbox_payments, wechat
 from core import ids
 from core.settings import Settings
 from services import identity, seed
@@ -208,9 +210,26 @@ def some_id(type_name: str) -> str:
     return ids.encode(type_name, ids.uuid7())
 
 
+UNHURRIED: dict[str, Any] = {
+    "offer_ttl": timedelta(minutes=15),
+    "device_gate_ttl": timedelta(minutes=15),
+    "operation_timeout": timedelta(seconds=PATIENCE),
+}
+"""Settings under which nothing is over before a busy machine has come to it."""
+
+
 @asynccontextmanager
 async def running_city(database_url: str, folder: Path, **chosen: Any) -> AsyncIterator[City]:
     """The program with the demo city on a free port; it ends in good order."""
+    with pytest.MonkeyPatch.context() as patch:
+        for client in (sandbox_payments, wechat):
+            patch.setattr(client, "TIMEOUT", aiohttp.ClientTimeout(total=PATIENCE))
+        async with _running(database_url, folder, **UNHURRIED | chosen) as city:
+            yield city
+
+
+@asynccontextmanager
+async def _running(database_url: str, folder: Path, **chosen: Any) -> AsyncIterator[City]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]

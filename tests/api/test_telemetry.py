@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from core import telemetry
 from tests.api.city import City
+from tests.realtime.log import until
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 STORE = "query Named($id: ID!) { store(id: $id) { name } }"
@@ -31,6 +32,17 @@ def spans() -> Iterator[InMemorySpanExporter]:
     provider.shutdown()
 
 
+async def named(spans: InMemorySpanExporter, name: str) -> ReadableSpan:
+    """The only span of that name; it may end a moment after the answer is there."""
+
+    def found() -> list[ReadableSpan]:
+        return [span for span in spans.get_finished_spans() if span.name == name]
+
+    await until(found)
+    (span,) = found()
+    return span
+
+
 def parent_of(span: ReadableSpan) -> str:
     return format(span.parent.span_id, "016x") if span.parent else ""
 
@@ -39,6 +51,7 @@ async def test_a_request_is_one_trace_from_http_to_sql(city: City, spans: InMemo
     body = {"query": STORE, "variables": {"id": city.store}}
     status, _ = await city.post(body, city.tokens["consumer"], traceparent=f"00-{TRACE}-{PARENT}-01")
     assert status == 200
+    await named(spans, "POST /graphql")
     found = [s for s in spans.get_finished_spans() if format(s.context.trace_id, "032x") == TRACE]
     (request,) = [s for s in found if s.name == "POST /graphql"]
     assert parent_of(request) == PARENT and dict(request.attributes or {})["http.response.status_code"] == 200
@@ -51,7 +64,7 @@ async def test_a_request_is_one_trace_from_http_to_sql(city: City, spans: InMemo
 
 async def test_an_operation_with_errors_is_a_failed_span(city: City, spans: InMemorySpanExporter) -> None:
     await city.post({"query": "query Wrong { myOrders(first: 0) { nodes { id } } }"}, city.tokens["consumer"])
-    (operation,) = [s for s in spans.get_finished_spans() if s.name == "query Wrong"]
+    operation = await named(spans, "query Wrong")
     assert operation.status.description == "INVALID_INPUT"
 
 
@@ -66,6 +79,7 @@ async def test_a_slow_operation_is_logged_with_its_statements(city: City, monkey
     monkeypatch.setattr(city.program.gateway, "_slow", timedelta(0).total_seconds())
     with structlog.testing.capture_logs() as logs:
         await city.post({"query": STORE, "variables": {"id": city.store}}, city.tokens["consumer"])
+        await until(lambda: any(entry["event"] == "slow operation" for entry in logs))
     (told,) = [entry for entry in logs if entry["event"] == "slow operation"]
     assert told["name"] == "Named" and told["statements"] >= 1 and told["sql_ms"] > 0
     assert any("FROM store" in each["sql"] for each in told["slowest"])

@@ -35,6 +35,7 @@ from services.files import PictureUpload
 from tests.api.city import key
 from tests.files.samples import png
 from tests.merchants.world import World, make_world
+from tests.patience import PATIENCE
 from tests.realtime.log import until
 from tests.support import make_runtime
 
@@ -121,7 +122,8 @@ async def bucket() -> AsyncIterator[Bucket]:
 
 
 @pytest.fixture
-async def store(bucket: Bucket) -> AsyncIterator[S3Files]:
+async def store(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S3Files]:
+    monkeypatch.setattr("clients.s3_files.TIMEOUT", aiohttp.ClientTimeout(total=PATIENCE))
     bucket.objects.clear()
     bucket.failing.clear()
     store = S3Files(bucket.url, REGION, ACCESS, SECRET, "https://cdn.example/p")

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from core.settings import Settings
-from tests.api.city import City, running_city
+from tests.api.city import UNHURRIED, City, running_city
 from tests.patience import PATIENCE
 
 JSON = {"content-type": "application/json"}
@@ -25,7 +25,7 @@ SCHEMA_WORDS = ("queryType", "acceptOrder", "Did you mean", "OrderState")
 @pytest.fixture(scope="module")
 async def city(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[City]:
     """With no setting but where its engines are."""
-    plain = {name: Settings.model_fields[name].default for name in ("sandbox", "introspection")}
+    plain = {name: Settings.model_fields[name].default for name in ("sandbox", "introspection", *UNHURRIED)}
     async with running_city(module_database_url, tmp_path_factory.mktemp("production"), **plain) as city:
         settings = city.program.runtime.settings
         assert not (settings.sandbox or settings.introspection or settings.graphiql) and settings.mask_errors

@@ -11,12 +11,14 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from clients import sandbox_payments
 from clients.payments import Notification, NotificationKind
 from clients.sandbox_payments import SandboxPayments, fate
 from core.settings import Settings
@@ -113,9 +115,14 @@ async def provider(
     """A running provider; leaving the block ends it like a process."""
     payments = SandboxPayments(Settings(sandbox=True, sandbox_payment_faults=faults), secret)
     hook = Route("/webhooks/payments/sandbox", receiver.handle, methods=["POST"])
-    async with serving(Starlette(routes=[hook, *payments.routes()])) as base_url, aiohttp.ClientSession() as http:
-        await payments.start(database_url, base_url)
-        try:
-            yield World(payments, base_url, receiver, http)
-        finally:
-            await payments.stop()
+    async with (
+        serving(Starlette(routes=[hook, *payments.routes()])) as base_url,
+        aiohttp.ClientSession() as http,
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sandbox_payments, "TIMEOUT", aiohttp.ClientTimeout(total=PATIENCE))
+            await payments.start(database_url, base_url)
+            try:
+                yield World(payments, base_url, receiver, http)
+            finally:
+                await payments.stop()
