@@ -111,6 +111,12 @@ def test_every_bundled_operation_is_valid_and_partners_have_theirs(contracts: An
         assert View.PARTNER in views[name], name
 
 
+def test_bundled_operations_that_show_a_shop_show_its_pictures() -> None:
+    texts = {operation.name: operation.body for operation in read_manifest(BUNDLED)}
+    for name, shown in (("NearbyStores", "logo"), ("Store", "logo"), ("Store", "photos"), ("StoreMenu", "picture")):
+        assert f"{shown} {{ url width height }}" in texts[name], (name, shown)
+
+
 def test_the_contracts_are_what_the_files_say(contracts: Any) -> None:
     assert sdl_drift(contracts) == ""
 

@@ -48,11 +48,15 @@ export function menuView(screen) {
   const { store } = screen;
   const total = screen.cart.reduce((n, l) => n + l.quantity, 0);
   return [
-    h("p", { class: "sub pad", key: "facts" }, [
-      store.isOpen ? t("shop.prep", { n: store.prepMinutes }) : t("shop.closed"),
-      t("shop.minimum", { money: money(store.minimumOrder) }),
-      t("shop.fee", { money: money(store.deliveryFee) }),
-    ].join(" · ")),
+    h("div", { class: "store-head pad", key: "facts" },
+      thumbnail(store.logo),
+      h("p", { class: "sub" }, [
+        store.isOpen ? t("shop.prep", { n: store.prepMinutes }) : t("shop.closed"),
+        t("shop.minimum", { money: money(store.minimumOrder) }),
+        t("shop.fee", { money: money(store.deliveryFee) }),
+      ].join(" · "))),
+    store.photos.length > 0 && h("div", { class: "photos pad", key: "photos", role: "group", "aria-label": t("shop.photos"), tabindex: "0" },
+      store.photos.map((photo) => thumbnail(photo))),
     store.menu.every((c) => c.items.length === 0) && empty(t("shop.menuEmpty")),
     store.menu.filter((c) => c.items.length).map((category) => h("section", { key: category.id, class: "category" },
       h("h3", null, category.name),

@@ -121,6 +121,7 @@ export const MESSAGES = {
   "shop.pickExactly": ["选 {min} 项", "choose {min}"],
   "shop.add": ["加入购物车", "Add to cart"],
   "shop.plus": ["加一份 {name}", "One more {name}"],
+  "shop.photos": ["门店照片", "Photos of the store"],
   "shop.minus": ["减一份 {name}", "One less {name}"],
   "cart.items": ["{n} 件", "{n} items"],
   "cart.next": ["去结算", "Check out"],

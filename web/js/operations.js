@@ -47,7 +47,7 @@ export const STORE_TAGS = `query StoreTags { storeTags { id name } }`;
 export const STORE_MENU = `query StoreMenu($store: ID!) {
   store(id: $store) {
     id name address phone isOpen opensAt prepMinutes services minimumOrder ${MONEY} deliveryFee ${MONEY} location ${POINT}
-    tables { id code seats }
+    tables { id code seats } logo ${PICTURE} photos ${PICTURE}
     menu { id name items { id name description isAvailable isSoldOut picture ${PICTURE}
       skus { id name stock price ${MONEY} }
       optionGroups { id name minSelected maxSelected options { id name priceDelta ${MONEY} } } } }
