@@ -64,9 +64,9 @@ async def take_queue_number(
 
 
 @action
-async def call_next(context: Context, store: str, queue_class: str) -> Ticket:
+async def call_next(context: Context, store: str, queue_class: str, idempotency_key: str) -> Ticket:
     return await queueing.call_next(
-        context.runtime, context.principal, key("Store", store), key("QueueClass", queue_class)
+        context.runtime, context.principal, key("Store", store), key("QueueClass", queue_class), idempotency_key
     )
 
 

@@ -148,12 +148,16 @@ class QueueingMutation:
         """Take a number: a consumer for oneself, staff for a party at the door."""
         return await resolvers.take_queue_number(info.context, store, party_size, phone, idempotency_key)
 
-    @mutation(result("CallNextResult", QueueTicket, errors.QueueEmpty), M)
+    @mutation(result("CallNextResult", QueueTicket, errors.QueueEmpty, errors.IdempotencyConflict), M)
     async def call_next(
-        self, info: Info, store: ID, queue_class: Annotated[ID, strawberry.argument(name="class")]
+        self,
+        info: Info,
+        store: ID,
+        queue_class: Annotated[ID, strawberry.argument(name="class")],
+        idempotency_key: str,
     ) -> object:
         """Call the first waiting party of a class."""
-        return await resolvers.call_next(info.context, store, queue_class)
+        return await resolvers.call_next(info.context, store, queue_class, idempotency_key)
 
     @mutation(result("CallTicketResult", QueueTicket, errors.QueueActionNotAllowed, errors.AlreadyQueued), M)
     async def call_ticket(self, info: Info, ticket: ID) -> object:

@@ -10,6 +10,7 @@ Lock order: idempotency key, class row (taking, requeueing, expiring), ticket ro
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -285,25 +286,46 @@ async def _first_ranks(unit: Unit, class_id: UUID, day: date) -> list[int]:
     return [row["rank"] for row in rows]
 
 
-async def call_next(runtime: Runtime, principal: Principal, store_id: UUID, class_id: UUID) -> Ticket:
-    """Call the first waiting party of a class. Two clerks at once call two parties.
+async def call_next(
+    runtime: Runtime, principal: Principal, store_id: UUID, class_id: UUID, idempotency_key: str
+) -> Ticket:
+    """Call the first waiting party of a class. Two clerks at once call two parties, one key calls one.
 
-    Raises QueueEmpty, and NotFound for a store the caller does not work at or a class that is not of the store.
+    Raises QueueEmpty, IdempotencyConflict, InvalidInput, and NotFound for a store the caller does not work at or a
+    class that is not of the store.
     """
     _require_staff(principal, store_id)
-    called = await _call_first(runtime, store_id, class_id, alone=False)
+
+    async def call(alone: bool) -> Ticket | None:
+        with suppress(_NobodyFree):
+            return await _call_first(runtime, principal, store_id, class_id, idempotency_key, alone=alone)
+
+    called = await call(alone=False)
     # A requeue that respaces the line holds all of it at once, so that everything was passed over: look again when it
     # is done. In a transaction of its own, because the first look may have left locks behind that the requeue needs.
-    called = called or await _call_first(runtime, store_id, class_id, alone=True)
+    called = called or await call(alone=True)
     if called is None:
         code = await runtime.database.fetchval("SELECT code FROM queue_class WHERE id = $1", class_id)
         raise QueueEmpty(code_name=code)
     return called
 
 
-async def _call_first(runtime: Runtime, store_id: UUID, class_id: UUID, *, alone: bool) -> Ticket | None:
-    """Call the first waiting ticket that nobody else holds; with ``alone`` wait for changes of the whole line."""
+class _NobodyFree(Exception):
+    """Nobody waits whose ticket can be had. Rolls back, so that the key may be used again."""
+
+
+async def _call_first(
+    runtime: Runtime, principal: Principal, store_id: UUID, class_id: UUID, idempotency_key: str, *, alone: bool
+) -> Ticket:
+    """Call the first waiting ticket that nobody else holds; with ``alone`` wait for changes of the whole line.
+
+    Raises _NobodyFree.
+    """
     async with transaction(runtime) as unit:
+        request = {"store": store_id, "class": class_id}
+        answered = await idempotency.recall(unit, principal, idempotency_key, "callNext", request)
+        if answered is not None:
+            return await view_of(unit.sql, unit.now, UUID(answered["ticket"]))
         if alone:
             await _lock_class(unit, class_id)
         store = await unit.sql.fetchrow(
@@ -325,9 +347,10 @@ async def _call_first(runtime: Runtime, store_id: UUID, class_id: UUID, *, alone
             unit.now,
         )
         if row is None:
-            return None
+            raise _NobodyFree
         ticket = plain(row)
         _tell(unit, store["city_id"], EVENTS[QueueAction.CALL], [ticket])
+        await idempotency.remember(unit, principal, idempotency_key, {"ticket": str(ticket.id)})
         return ticket
 
 

@@ -85,7 +85,8 @@ CANCEL_TICKET = f"""mutation ($ticket: ID!) {{ cancelTicket(ticket: $ticket) {{
     ... on QueueTicket {{ __typename id state }} {ERROR} }} }}"""
 QUEUE_OPEN = f"""mutation ($store: ID!, $open: Boolean!) {{ setQueueOpen(store: $store, open: $open) {{
     ... on QueueBoard {{ __typename open }} {ERROR} }} }}"""
-CALL_NEXT = f"""mutation ($store: ID!, $class: ID!) {{ callNext(store: $store, class: $class) {{
+CALL_NEXT = f"""mutation ($store: ID!, $class: ID!, $key: String!) {{ callNext(store: $store, class: $class,
+    idempotencyKey: $key) {{
     ... on QueueTicket {{ __typename id state }} {ERROR} }} }}"""
 
 

@@ -240,7 +240,8 @@ async def test_a_queue(stage: Stage) -> None:
     people = [await city.consumer() for _ in range(5)]
     tickets = [(await stage.act(p, doc.TAKE, store=store, size=2, key=key()))["id"] for p in people]
     classes = await city.do(owner, "query ($s: ID!) { store(id: $s) { queue { classes { id } } } }", s=store)
-    called = await stage.act(owner, doc.CALL_NEXT, store=store, **{"class": classes["queue"]["classes"][0]["id"]})
+    first = classes["queue"]["classes"][0]["id"]
+    called = await stage.act(owner, doc.CALL_NEXT, store=store, key=key(), **{"class": first})
     assert called["id"] == tickets[0]
     await stage.act(owner, doc.on_ticket("seatTicket"), ticket=tickets[0])
     await stage.act(owner, doc.on_ticket("callTicket"), ticket=tickets[2])

@@ -196,7 +196,7 @@ async def test_queue_waiting_counts_todays_lines(runtime: Runtime) -> None:
     for shop in (*shops, await open_shop(runtime)):
         for _ in range(3):
             await take(runtime, shop.clerk, shop)
-    await queueing.call_next(runtime, shops[0].clerk, shops[0].id, shops[0].classes["A"])
+    await queueing.call_next(runtime, shops[0].clerk, shops[0].id, shops[0].classes["A"], str(uuid7()))
     assert (await look(runtime, city_id)).queue_waiting == 5
     cast(ManualClock, runtime.clock).advance(timedelta(days=1))
     assert (await look(runtime, city_id)).queue_waiting == 0

@@ -11,7 +11,7 @@ import pytest
 from core.ids import uuid7
 from models.queueing import QueueAction, QueueTicketState
 from services import queueing
-from services.errors import AlreadyQueued, QueueActionNotAllowed, QueueEmpty
+from services.errors import AlreadyQueued, IdempotencyConflict, QueueActionNotAllowed, QueueEmpty
 from services.runtime import Runtime
 from subscriptions import feeds
 from subscriptions.feeds import QUEUE
@@ -71,11 +71,37 @@ async def test_clerks_never_call_the_same_party(runtime: Runtime) -> None:
         await take(runtime, shop.clerk, shop)
     clerks = [staff_of(shop.id) for _ in range(4)]
     called = await gather(
-        *(queueing.call_next(runtime, clerk, shop.id, shop.classes["A"]) for clerk in clerks for _ in range(4))
+        *(
+            queueing.call_next(runtime, clerk, shop.id, shop.classes["A"], str(uuid7()))
+            for clerk in clerks
+            for _ in range(4)
+        )
     )
     assert [c for c in called if not isinstance(c, queueing.Ticket | QueueEmpty)] == []
     tickets = [c for c in called if isinstance(c, queueing.Ticket)]
     assert sorted(t.number for t in tickets) == [f"A{n:03}" for n in range(1, 13)]
+
+
+async def test_one_key_calls_one_party(runtime: Runtime) -> None:
+    """A clerk who heard no answer taps again: the same party is called, and nobody is passed over."""
+    shop = await open_shop(runtime)
+    clerk = shop.clerk
+    line = [await take(runtime, clerk, shop) for _ in range(4)]
+
+    async def call(key: str, of: str = "A") -> queueing.Ticket:
+        return await queueing.call_next(runtime, clerk, shop.id, shop.classes[of], key)
+
+    answers = await gather(*(call("first") for _ in range(6)))
+    assert {a.number for a in answers if isinstance(a, queueing.Ticket)} == {line[0].number} and len(answers) == 6
+    with pytest.raises(IdempotencyConflict):
+        await call("first", "B")
+    await queueing.act(runtime, clerk, line[0].id, QueueAction.SEAT)
+    assert (await call("first")).state is QueueTicketState.SEATED
+    assert (await call("second")).number == line[1].number
+    with pytest.raises(QueueEmpty):
+        await call("later", "B")
+    guest = await take(runtime, clerk, shop, 4)
+    assert (await call("later", "B")).id == guest.id, "a refusal is not kept"
 
 
 async def test_seat_against_cancel_has_one_winner(runtime: Runtime) -> None:
@@ -104,7 +130,7 @@ async def test_everything_at_once_neither_hangs_nor_loses_an_event(runtime: Runt
     payload = {"queue_class": str(shop.classes["A"]), "business_date": "2026-03-01"}
     answers = await gather(
         *(queueing.act(runtime, shop.clerk, ticket.id, QueueAction.REQUEUE) for ticket in line[:4]),
-        *(queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"]) for _ in range(4)),
+        *(queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"], str(uuid7())) for _ in range(4)),
         *(queueing.act(runtime, shop.clerk, ticket.id, QueueAction.CANCEL) for ticket in line[8:]),
         *(take(runtime, consumer(), shop) for _ in range(6)),
         *(queueing.JOBS["queue_expire"](runtime, payload) for _ in range(2)),

@@ -77,7 +77,7 @@ async def test_consumer_takes_is_called_and_seated(runtime: Runtime) -> None:
     ticket = await take(runtime, guest, shop, 3)
     assert (ticket.number, ticket.state, ticket.position, ticket.version) == ("B001", W, 1, 1)
     assert (ticket.estimated_wait_minutes, ticket.taken_at, ticket.consumer_id) == (45, NOON, guest.subject)
-    called = await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["B"])
+    called = await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["B"], str(uuid7()))
     assert (called.id, called.state, called.position, called.called_at) == (ticket.id, CALLED, None, NOON)
     seated = await queueing.act(runtime, shop.clerk, ticket.id, SEAT)
     assert (seated.state, seated.seated_at, seated.closed_at, seated.version) == (SEATED, NOON, NOON, 3)
@@ -188,7 +188,7 @@ async def test_strangers_find_nothing(runtime: Runtime) -> None:
         with pytest.raises(NotFound):
             await queueing.act(runtime, stranger, ticket.id, CANCEL)
         with pytest.raises(NotFound):
-            await queueing.call_next(runtime, stranger, shop.id, shop.classes["A"])
+            await queueing.call_next(runtime, stranger, shop.id, shop.classes["A"], str(uuid7()))
         with pytest.raises(NotFound):
             await queueing.set_open(runtime, stranger, shop.id, False)
     for action in QueueAction:
@@ -280,11 +280,11 @@ async def test_call_next_per_class_and_empty(runtime: Runtime) -> None:
     shop, other = await open_shop(runtime), await open_shop(runtime)
     await take(runtime, shop.clerk, shop, 4)
     with pytest.raises(QueueEmpty) as refused:
-        await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"])
+        await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"], str(uuid7()))
     assert refused.value.code_name == "A"
-    assert (await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["B"])).number == "B001"
+    assert (await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["B"], str(uuid7()))).number == "B001"
     with pytest.raises(NotFound):
-        await queueing.call_next(runtime, shop.clerk, shop.id, other.classes["A"])
+        await queueing.call_next(runtime, shop.clerk, shop.id, other.classes["A"], str(uuid7()))
 
 
 async def test_same_key_same_answer_other_input_conflict(runtime: Runtime) -> None:
@@ -314,7 +314,7 @@ async def test_set_open_tells_once(runtime: Runtime) -> None:
     ticket = await take(runtime, shop.clerk, shop)
     assert not (await queueing.set_open(runtime, shop.clerk, shop.id, False)).open
     assert not (await queueing.set_open(runtime, shop.clerk, shop.id, False)).open
-    assert (await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"])).id == ticket.id
+    assert (await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"], str(uuid7()))).id == ticket.id
     assert (await queueing.set_open(runtime, shop.clerk, shop.id, True)).open
     assert [e.type for e in await events_of(runtime, shop)][1:] == ["queue.closed", "ticket.called", "queue.opened"]
 
@@ -323,7 +323,7 @@ async def test_board_lists_called_and_the_first_twenty(runtime: Runtime) -> None
     shop = await open_shop(runtime)
     await take_many(runtime, shop, NEXT_SHOWN + 3)
     await take(runtime, shop.clerk, shop, 5)
-    await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"])
+    await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"], str(uuid7()))
     offset, board = await queueing.board_snapshot(runtime, shop.device, shop.id)
     assert offset == NEXT_SHOWN + 5
     assert [c.code for c in board.classes] == ["A", "B", "C"]
@@ -380,7 +380,7 @@ async def test_a_new_business_date_starts_again(runtime: Runtime) -> None:
     assert (past.state, past.position) == (QueueTicketState.EXPIRED, None)
     assert await positions(runtime, shop) == []
     with pytest.raises(QueueEmpty):
-        await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"])
+        await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes["A"], str(uuid7()))
     with pytest.raises(QueueActionNotAllowed) as refused:
         await queueing.act(runtime, shop.clerk, skipped.id, REQUEUE)
     assert refused.value.state is QueueTicketState.EXPIRED

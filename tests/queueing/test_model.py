@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from auth.principals import Principal
 from core.clock import ManualClock
+from core.ids import uuid7
 from models.queueing import QueueAction, QueueTicketState
 from services import queueing
 from services.errors import AlreadyQueued, QueueActionNotAllowed, QueueEmpty
@@ -111,9 +112,9 @@ async def _take(runtime: Runtime, shop: Shop, model: Model, who: Principal, part
 async def _next(runtime: Runtime, shop: Shop, model: Model, code: str) -> None:
     if not model.lines[code]:
         with pytest.raises(QueueEmpty):
-            await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes[code])
+            await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes[code], str(uuid7()))
         return
-    called = await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes[code])
+    called = await queueing.call_next(runtime, shop.clerk, shop.id, shop.classes[code], str(uuid7()))
     assert called.number == model.lines[code][0]
     model.move(called.number, QueueAction.CALL)
 

@@ -50,9 +50,9 @@ async def test_actions_answer_with_tickets_or_refusals(runtime: Runtime) -> None
     store, queue_class = ids.encode("Store", shop.id), ids.encode("QueueClass", shop.classes["A"])
     taken = await resolvers.take_queue_number(clerk, store, 2, "13800138000", "k")
     assert isinstance(taken, queueing.Ticket)
-    called = await resolvers.call_next(clerk, store, queue_class)
+    called = await resolvers.call_next(clerk, store, queue_class, "called")
     assert isinstance(called, queueing.Ticket) and called.id == taken.id
-    empty = await resolvers.call_next(clerk, store, queue_class)
+    empty = await resolvers.call_next(clerk, store, queue_class, "empty")
     assert isinstance(empty, Refusal) and (empty.code, empty.code_name) == ("QUEUE_EMPTY", "A")
     ticket = ids.encode("QueueTicket", taken.id)
     skipped = await resolvers.act_on_ticket(clerk, ticket, QueueAction.SKIP)
@@ -70,7 +70,7 @@ async def test_bad_ids_name_nothing(runtime: Runtime, bad: str) -> None:
     clerk = as_(runtime, staff_of(uuid7()))
     for answer in (
         await resolvers.take_queue_number(clerk, bad, 2, None, "k"),
-        await resolvers.call_next(clerk, bad, bad),
+        await resolvers.call_next(clerk, bad, bad, "k"),
         await resolvers.act_on_ticket(clerk, bad, QueueAction.CALL),
         await resolvers.set_queue_open(clerk, bad, True),
     ):

@@ -186,8 +186,8 @@ export const QUEUE_BOARD_STAFF = `subscription QueueBoardStaff($store: ID!, $aft
     board { open store { id name } classes { id code minParty maxParty waiting estimatedWaitMinutes
       calling { ${BOARD_TICKET} } next { ${BOARD_TICKET} } } } }
 }`;
-export const CALL_NEXT = `mutation CallNext($store: ID!, $class: ID!) {
-  callNext(store: $store, class: $class) { __typename ... on QueueTicket { id number state } ${REFUSAL} }
+export const CALL_NEXT = `mutation CallNext($store: ID!, $class: ID!, $key: String!) {
+  callNext(store: $store, class: $class, idempotencyKey: $key) { __typename ... on QueueTicket { id number state } ${REFUSAL} }
 }`;
 const ticketAction = (field, name) => `mutation ${name}($ticket: ID!) {
   ${field}(ticket: $ticket) { __typename ... on QueueTicket { id number state } ${REFUSAL} }

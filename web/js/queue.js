@@ -149,6 +149,7 @@ export class HostScreen extends Component {
     this.store = null;
     this.board = null;
     this.skipped = new Map();
+    this.calls = new Map();
     this.party = 2;
     this.update();
     this.start();
@@ -183,7 +184,13 @@ export class HostScreen extends Component {
   }
 
   callNext(queueClass) {
-    return this.run(`next:${queueClass.id}`, () => this.client.act(ops.CALL_NEXT, { store: this.store, class: queueClass.id }));
+    // The same key until there is an answer: who taps again because none came calls the same party.
+    const key = this.calls.get(queueClass.id) ?? freshKey();
+    this.calls.set(queueClass.id, key);
+    return this.run(`next:${queueClass.id}`, async () => {
+      await this.client.act(ops.CALL_NEXT, { store: this.store, class: queueClass.id, key });
+      this.calls.delete(queueClass.id);
+    });
   }
 
   takeAtDoor(party = this.party) {
