@@ -28,6 +28,7 @@ from auth.principals import ANONYMOUS, Principal
 from auth.tokens import Unauthenticated
 from core import logs, telemetry
 from core.settings import Settings
+from gateway.accept import read
 from gateway.admission import OperationRequest
 from gateway.edge import security_headers
 from gateway.errors import is_outage
@@ -68,7 +69,8 @@ log = logs.get(__name__)
 JSON: Final = "application/json"
 GRAPHQL: Final = "application/graphql-response+json"
 PARTIAL_SUCCESS: Final = 294
-_OFFERED: Final = {GRAPHQL: GRAPHQL, JSON: JSON, "*/*": JSON, "application/*": JSON}
+_OFFERED: Final = (JSON, GRAPHQL)
+"""Older clients, which accept anything, know the first one only."""
 COST_HEADER: Final = "x-graphql-cost"
 """With the value 1, like ``"cost": true`` in the extensions of the request: tell what it costs."""
 _EXPOSED: Final = "x-request-id, retry-after"
@@ -315,23 +317,10 @@ def negotiate(accept: list[str]) -> str:
 
 @remembered
 def _negotiate(accept: str) -> str:
-    best: tuple[float, str] | None = None
-    for entry in accept.split(","):
-        name, *parameters = (part.strip().lower() for part in entry.split(";"))
-        quality, charset = 1.0, "utf-8"
-        for parameter in parameters:
-            key, _, value = parameter.partition("=")
-            if key == "q":
-                with suppress(ValueError):
-                    quality = float(value)
-            elif key == "charset":
-                charset = value.strip('"')
-        offered = _OFFERED.get(name)
-        if offered and quality > 0 and charset in ("utf-8", "utf8") and (best is None or quality > best[0]):
-            best = (quality, offered)
-    if best is None:
+    chosen = read(accept).best(_OFFERED)
+    if chosen is None:
         raise refuse(BAD_REQUEST, f"Accept {GRAPHQL} or {JSON}.", 406)
-    return best[1]
+    return chosen
 
 
 def check_preflight(request: Request) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -29,11 +29,12 @@ from starlette.types import Receive, Scope, Send
 from auth.principals import Principal
 from auth.tokens import Unauthenticated
 from core import logs
+from gateway.accept import Accept, read
 from gateway.admission import OperationRequest
 from gateway.execution import Operation as Admitted
 from gateway.http import read_get, read_post
 from gateway.refusals import BAD_REQUEST, UNAUTHENTICATED, Refused, refuse, restarting
-from gateway.requests import bearer, locale_of, remembered
+from gateway.requests import bearer, locale_of
 from subscriptions.direct import EXTENSION
 from subscriptions.outbox import Outbox, TaskOutbox
 from subscriptions.protocol import Close, same_caller, to_json
@@ -76,7 +77,7 @@ class EventStreams:
         return (
             request.method in ("PUT", "DELETE")
             or _stream_token(request) is not None
-            or _favourite(request) == EVENT_STREAM
+            or _accepted(request).favourite == EVENT_STREAM
         )
 
     async def answer(self, request: Request) -> Response:
@@ -90,7 +91,7 @@ class EventStreams:
                 token = _stream_token(request)
                 if token is None:
                     return await self._distinct(request)
-                if request.method == "GET" or _favourite(request) == EVENT_STREAM:
+                if request.method == "GET" or _accepted(request).favourite == EVENT_STREAM:
                     return self._open(request, token)
                 return await self._operate(request, token)
             case _:
@@ -105,7 +106,7 @@ class EventStreams:
 
     async def subscribe(self, request: Request, asked: OperationRequest, principal: Principal) -> Response | None:
         """The stream of a subscription for a caller that prefers another media type; None when it takes no stream."""
-        if EVENT_STREAM not in _accepted(request):
+        if not _accepted(request).names(EVENT_STREAM):
             return None
         return await self._stream(request, asked, principal, bearer(request.headers.get("authorization")))
 
@@ -242,29 +243,8 @@ def _stream_token(request: Request) -> str | None:
     return token if token or not request.scope["query_string"] else request.query_params.get("token")
 
 
-def _favourite(request: Request) -> str | None:
-    accepted = _accepted(request)
-    return max(accepted, key=lambda name: accepted[name]) if accepted else None
-
-
-def _accepted(request: Request) -> Mapping[str, float]:
-    """Media types that the caller takes and how much it likes them, in its order."""
-    return _read_accept(",".join(request.headers.getlist("accept")))
-
-
-@remembered
-def _read_accept(accept: str) -> Mapping[str, float]:
-    accepted: dict[str, float] = {}
-    for entry in accept.split(","):
-        name, *parameters = (part.strip().lower() for part in entry.split(";"))
-        quality = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                with suppress(ValueError):
-                    quality = float(parameter[2:])
-        if name and quality > 0:
-            accepted.setdefault(name, quality)
-    return accepted
+def _accepted(request: Request) -> Accept:
+    return read(",".join(request.headers.getlist("accept")))
 
 
 class _StreamOperation(Operation):
