@@ -34,8 +34,10 @@ DOCUMENT: Final = """subscription Watch($order: ID!) { orderUpdates(order: $orde
   cursor order { id number state version mode note placedAt total { amount currency } } } }"""
 """Eight fields of an order, one of them an object, and the cursor."""
 PATIENCE: Final = 60.0
-OURS, STRAWBERRY, NODE = "Hutong", "Strawberry", "Node graphql-ws"
+OURS, STRAWBERRY, NODE, BARE = "Hutong", "Strawberry", "Node graphql-ws", "bare writes"
 IN_MEMORY = "Hutong, events from memory"
+PEERS: Final = (STRAWBERRY, NODE, BARE)
+"""Two that do the same work, and what any of them has to do at least."""
 
 
 class TooSlow(SystemExit):
@@ -205,6 +207,7 @@ class Stage:
         commands: dict[str, list[str | Path]] = {
             STRAWBERRY: [peers.PYTHON, "-m", "bench.peers.strawberry_sockets"],
             NODE: [peers.node(), peers.NODE / "sockets.mjs"],
+            BARE: [peers.PYTHON, "-m", "bench.peers.bare_sockets"],
         }
         server = self.servers.enter_context(Server(name, commands[name]))
 
@@ -212,7 +215,7 @@ class Stage:
 
     def targets(self) -> list[Target]:
         """The product and its peers."""
-        return [self.product(), *([] if self.alone else [self.peer(name) for name in (STRAWBERRY, NODE)])]
+        return [self.product(), *([] if self.alone else [self.peer(name) for name in PEERS])]
 
     def stop(self) -> None:
         """End the servers that were started."""
