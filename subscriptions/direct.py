@@ -38,6 +38,13 @@ _HEADERS: Final = [text_header(length) for length in range(4096)]
 """Made once, for the usual lengths."""
 
 
+def text_frame(parts: tuple[bytes, ...]) -> bytes:
+    """A text frame with the concatenation of ``parts``."""
+    payload = b"".join(parts)
+    length = len(payload)
+    return (_HEADERS[length] if length < 4096 else text_header(length)) + payload
+
+
 class _Inbox:
     """What uvicorn uses of :class:`asyncio.Queue`, in 100 bytes instead of 2,800; most connections only wait."""
 
@@ -95,15 +102,18 @@ _turns: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Turn]] = WeakKeyDict
 class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
     """Give this class to uvicorn as ``ws``."""
 
-    paused = False
-    """The peer takes less than it is sent: nothing more should be written until ``resumed`` is called."""
-    resumed: Callable[[], None] | None = None
+    # What every message needs lies together, and not in the dict of uvicorn's forty attributes: with thousands of
+    # connections each of its lines comes from far away in memory.
+    __slots__ = ("_turn", "_unwritten", "close_sent", "disconnected", "paused", "resumed", "transport")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.paused = False
+        """The peer takes less than it is sent: nothing more should be written until ``resumed`` is called."""
+        self.resumed: Callable[[], None] | None = None
         self.queue = cast(Any, _Inbox())
         self._turn = _turns.get(self.loop) or _turns.setdefault(self.loop, _Turn(self.loop))
-        self._unwritten: bytes | bytearray | None = None
+        self._unwritten: tuple[bytes, ...] | bytearray | None = None
 
     async def send(self, message: Any) -> None:
         await super().send(message)
@@ -144,25 +154,24 @@ class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
 
         It is written at the end of this turn of the event loop.
         """
-        payload = b"".join(parts)
-        length = len(payload)
-        message = (_HEADERS[length] if length < 4096 else text_header(length)) + payload
         unwritten = self._unwritten
         if unwritten is None:
-            self._unwritten = message
+            self._unwritten = parts
             self._turn.add(self)
             return
-        if unwritten.__class__ is not bytearray:
-            self._unwritten = unwritten = bytearray(unwritten)
-        unwritten += message
+        if isinstance(unwritten, tuple):
+            self._unwritten = unwritten = bytearray(text_frame(unwritten))
+        unwritten += text_frame(parts)
         if len(unwritten) > WRITE_BUFFER:
             self.flush()
 
     def flush(self) -> None:
         """Write what was sent in this turn."""
         unwritten, self._unwritten = self._unwritten, None
-        if unwritten is not None and not self.close_sent and not self.disconnected:
-            self.transport.write(unwritten)
+        if unwritten is None or self.close_sent or self.disconnected:
+            return
+        # A single message becomes a frame only now, so that thousands take the same memory one after the other.
+        self.transport.write(text_frame(unwritten) if isinstance(unwritten, tuple) else unwritten)
 
     def end(self, code: int, reason: str, patience: float) -> None:
         """Send a close frame, and cut the connection when it is not over in ``patience`` seconds.

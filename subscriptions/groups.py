@@ -11,6 +11,7 @@ from gateway.execution import Answer, Gateway, Interrupted, Operation
 from gateway.refusals import INTERNAL, TIMEOUT, UNAVAILABLE
 from resolvers.context import Context
 from resolvers.feeds import Following
+from services.feeds import Feed
 from subscriptions.feeds import Cursor, Event, cursor_text, tag_of
 from subscriptions.updates import Update, UpdateKind
 
@@ -113,11 +114,16 @@ class Group:
     """Subscriptions that are told the same by the same bytes."""
 
     __slots__ = (
-        "_context", "_event", "_groups", "_operation", "_remembered", "_rendering", "_tag", "_tasks", "key", "members",
+        "_context", "_event", "_groups", "_operation", "_remembered", "_rendering", "_tag", "_tasks", "feed", "key",
+        "members",
     )  # fmt: skip
 
-    def __init__(self, groups: Groups, key: Hashable, operation: Operation, context: Context) -> None:
+    def __init__(
+        self, groups: Groups, key: Hashable, operation: Operation, context: Context, feed: Feed[Any] | None = None
+    ) -> None:
         self.key = key
+        self.feed = feed
+        """What all members follow; None for one who is alone and follows something of another kind."""
         self.members: set[Member] = set()
         self._groups = groups
         self._operation = operation
@@ -133,7 +139,7 @@ class Group:
         if not self.members:
             self._groups.forget(self)
 
-    def of_event(self, following: Following[Any], event: Event) -> Rendering:
+    def of_event(self, event: Event) -> Rendering:
         """The rendering of an event that all members of the feed are being handed."""
         if event is self._event:
             assert self._rendering is not None
@@ -144,35 +150,34 @@ class Group:
         cursor = cursor_text(self._context.tails.epoch, event.offset, tag)
         shared = len(self.members) > 1
         if not shared and not self._remembered:
-            return self._of_logged(following, cursor, event)
-        rendering = self._known(following, cursor, event)
+            return self._of_logged(cursor, event)
+        rendering = self._known(cursor, event)
         if shared:
             self._event, self._rendering = event, rendering
         return rendering
 
-    def of_update(self, following: Following[Any], update: Update[Any]) -> Rendering:
+    def of_update(self, update: Update[Any]) -> Rendering:
         """The rendering of an update as it comes from the log."""
         event: Any = update.value
         if not isinstance(event, Event):
             return self.render(update, update.value, update.cursor)
-        return self._known(following, update.cursor, event)
+        return self._known(update.cursor, event)
 
-    def _known(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
+    def _known(self, cursor: str, event: Event) -> Rendering:
         known = self._remembered.get(cursor)
         # A log that was set back has another event there, and what failed may succeed for those who come back.
         if known is not None and known[0] == event and known[1].failure is None:
             return known[1]
-        rendering = self._of_logged(following, cursor, event)
+        rendering = self._of_logged(cursor, event)
         if len(self.members) > 1:
             self._remembered[cursor] = (event, rendering)
             if len(self._remembered) > _REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
         return rendering
 
-    def _of_logged(self, following: Following[Any], cursor: str, event: Event) -> Rendering:
-        value_of = following.feed.value
-        assert value_of is not None
-        value = value_of(event, self._operation.columns)
+    def _of_logged(self, cursor: str, event: Event) -> Rendering:
+        assert self.feed is not None and self.feed.value is not None
+        value = self.feed.value(event, self._operation.columns)
         update = Update(cursor, UpdateKind.EVENT, event.type, event.at, None, value)
         return self.render(update, value, cursor, event.offset)
 
@@ -200,10 +205,10 @@ class StateGroup(Group):
 
     __slots__ = ("_leader", "_task", "last", "logged")
 
-    def __init__(self, groups: Groups, key: Hashable, operation: Operation, context: Context, logged: bool) -> None:
-        super().__init__(groups, key, operation, context)
+    def __init__(self, groups: Groups, key: Hashable, operation: Operation, context: Context, feed: Feed[Any]) -> None:
+        super().__init__(groups, key, operation, context, feed)
         self.last: tuple[int, Rendering] | None = None
-        self.logged = logged
+        self.logged = feed.kind.logged
         self._leader: Member | None = None
         self._task: asyncio.Task[None] | None = None
 

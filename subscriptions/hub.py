@@ -241,7 +241,7 @@ class Subscription(ABC):
             while True:
                 group = self.group
                 assert group is not None
-                rendering = group.of_update(self.following, update)
+                rendering = group.of_update(update)
                 await rendering.bytes()
                 await self._permitted()
                 if group is self.group:  # else it was made for other grants
@@ -268,15 +268,15 @@ class Subscription(ABC):
         if self._held is not None:
             self._read_again(events[0].offset - 1)
             return
-        following, group = self.following, self.group
-        assert following is not None and group is not None
-        feed = following.feed
+        group = self.group
+        assert group is not None and group.feed is not None
+        feed = group.feed
         shows = feed.shows
         for event in events:
             if self._waiting and len(self._waiting) >= watchers.QUEUE:
                 self._read_again(event.offset - 1)
                 return
-            rendering = group.of_event(following, event)
+            rendering = group.of_event(event)
             if shows is not None and not shows(self.context.principal, rendering.value):
                 self._read_again(event.offset - 1)
                 return
@@ -459,7 +459,7 @@ class Hub:
         key = self.keys.of(operation, member.context, following)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(self, key, operation, member.context)
+            group = self._groups[key] = Group(self, key, operation, member.context, following.feed)
         group.members.add(member)
         return group
 
@@ -471,7 +471,7 @@ class Hub:
         group = cast("StateGroup | None", self._groups.get(key))
         is_new = group is None
         if group is None:
-            group = self._groups[key] = StateGroup(self, key, operation, member.context, following.feed.kind.logged)
+            group = self._groups[key] = StateGroup(self, key, operation, member.context, following.feed)
         group.members.add(member)
         return group, is_new
 
