@@ -6,6 +6,7 @@ Runs on any Python of the machine, before anything is installed, so it uses the 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
 LOCKS = {"run": "requirements.lock", "dev": "requirements-dev.lock"}
+NPM_FOLDERS = ("bench/peers/node", "examples/typescript", "tests/node", "tools/graphiql")
+NPM_LOCKS = tuple(ROOT / folder / "package-lock.json" for folder in NPM_FOLDERS)
 LINT: dict[str, tuple[str, ...]] = {
     "ruff check": ("-m", "ruff", "check"),
     "ruff format": ("-m", "ruff", "format", "--check"),
@@ -100,7 +103,7 @@ def checks(steps: dict[str, tuple[str, ...]]) -> int:
 
 
 def compile_locks(upgrade: bool) -> int:
-    """Write both locks. They name no host, so they serve behind any mirror."""
+    """Write both locks, and strip npm's. They name no host, so they serve behind any mirror."""
     install_uv = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "uv"]
     if not PYTHON.exists():
         require_python()
@@ -118,7 +121,25 @@ def compile_locks(upgrade: bool) -> int:
         subprocess.run([*command, *(["--upgrade"] if upgrade else []), *options], cwd=ROOT, check=True)
         if "://" in (ROOT / options[-1]).read_text():
             sys.exit(f"{options[-1]} names a host")
+    for lock in NPM_LOCKS:
+        strip_npm_lock(lock)
     return 0
+
+
+def strip_npm_lock(path: Path) -> None:
+    """Take addresses out of a lock that npm wrote: where packages came from, and who asks for money for them.
+
+    What is installed is said by names, versions and hashes; ``npm ci`` needs no more.
+    """
+    lock = json.loads(path.read_text())
+    for package in lock["packages"].values():
+        package.pop("resolved", None)
+        package.pop("funding", None)
+    text = json.dumps(lock, indent=2, ensure_ascii=False) + "\n"
+    if "://" in text:
+        sys.exit(f"{path.relative_to(ROOT)} names a host")
+    if text != path.read_text():
+        path.write_text(text)
 
 
 def clean() -> int:

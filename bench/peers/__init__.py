@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from tools.bootstrap import strip_npm_lock
+
 FOLDER: Final = Path(__file__).resolve().parent
 PYTHON: Final = FOLDER / ".venv" / "bin" / "python"
 NODE: Final = FOLDER / "node"
@@ -73,9 +75,9 @@ def lock() -> None:
     command += ["--no-emit-find-links", "--no-annotate", "--custom-compile-command", "python -m bench.peers lock"]
     subprocess.run([*command, "--upgrade"], cwd=FOLDER, check=True)
     _npm("install", "--package-lock-only", "--omit-lockfile-registry-resolved")
-    for path in (LOCK, NODE_LOCK):
-        if "://" in path.read_text().replace("https://github.com/sponsors", ""):
-            sys.exit(f"{path.name} names a host")
+    strip_npm_lock(NODE_LOCK)
+    if "://" in LOCK.read_text():
+        sys.exit(f"{LOCK.name} names a host")
 
 
 def versions() -> dict[str, str]:
