@@ -33,7 +33,7 @@ from gateway.admission import OperationRequest
 from gateway.edge import security_headers
 from gateway.errors import is_outage
 from gateway.execution import Answer, Gateway
-from gateway.limits import too_large
+from gateway.limits import too_deep, too_large
 from gateway.operations import Registered
 from gateway.refusals import (
     BAD_REQUEST,
@@ -58,6 +58,7 @@ from gateway.requests import (
     MakeContext,
     Origins,
     bearer,
+    is_too_deep,
     locale_of,
     parse_request,
     remembered,
@@ -355,8 +356,8 @@ async def read_post(request: Request, max_body: int) -> OperationRequest:
     body = await _read_body(request, max_body)
     try:
         content: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise refuse(INVALID_JSON, "The body is not JSON.") from None
+    except orjson.JSONDecodeError as error:
+        raise _unreadable("The body", error) from None
     if isinstance(content, list):
         message = "Batches are not accepted; send several requests."
         raise refuse("BATCH_LIMIT_EXCEEDED", message, limit=1, value=len(cast(list[Any], content)))
@@ -389,13 +390,17 @@ def read_get(request: Request) -> OperationRequest:
         if content.get(name):
             try:
                 content[name] = orjson.loads(content[name])
-            except orjson.JSONDecodeError:
-                raise refuse(INVALID_JSON, f"{name} is not JSON.") from None
+            except orjson.JSONDecodeError as error:
+                raise _unreadable(name, error) from None
         else:
             content.pop(name, None)
     if "id" in request.path_params:
         content["documentId"] = request.path_params["id"]
     return parse_request(content)
+
+
+def _unreadable(what: str, error: orjson.JSONDecodeError) -> Refused:
+    return too_deep(None) if is_too_deep(error) else refuse(INVALID_JSON, f"{what} is not JSON.")
 
 
 def _too_long(limit: int, value: int) -> Refused:

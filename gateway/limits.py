@@ -209,4 +209,9 @@ def _check_list(length: int, depth: int) -> None:
 
 def _check_depth(depth: int) -> None:
     if depth >= MAX_INPUT_DEPTH:
-        raise too_large("INPUT_DEPTH_LIMIT_EXCEEDED", "levels in a variable or argument", MAX_INPUT_DEPTH, depth + 1)
+        raise too_deep(depth + 1)
+
+
+def too_deep(levels: int | None) -> Refused:
+    """The refusal of input with so many ``levels``; None when only that there are more is known."""
+    return too_large("INPUT_DEPTH_LIMIT_EXCEEDED", "levels in a variable or argument", MAX_INPUT_DEPTH, levels)

@@ -10,6 +10,7 @@ from random import getrandbits
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+import orjson
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
@@ -50,6 +51,11 @@ class Origins:
             return True
         origin = origin.lower()
         return origin in self.allowed or (host is not None and urlsplit(origin).netloc == host.lower())
+
+
+def is_too_deep(error: orjson.JSONDecodeError) -> bool:
+    """Whether a text may well be JSON, nested deeper than orjson reads: 1024 levels."""
+    return "depth" in error.msg
 
 
 def parse_request(content: Mapping[str, Any]) -> OperationRequest:

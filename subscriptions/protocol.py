@@ -27,7 +27,7 @@ from auth.principals import Principal
 from auth.tokens import Reason, Unauthenticated
 from gateway.admission import OperationRequest
 from gateway.refusals import Refused
-from gateway.requests import bearer, parse_request
+from gateway.requests import bearer, is_too_deep, parse_request
 
 SUBPROTOCOL: Final = "graphql-transport-ws"
 _LONGEST_REASON: Final = 123
@@ -78,8 +78,9 @@ def message_of(text: str | None, longest: int) -> dict[str, Any]:
         raise Closing(Close.TOO_BIG, "Message too long")
     try:
         content: Any = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise Closing(Close.BAD_REQUEST, "Invalid message received: not JSON") from None
+    except orjson.JSONDecodeError as error:
+        why = "nested too deeply" if is_too_deep(error) else "not JSON"
+        raise Closing(Close.BAD_REQUEST, f"Invalid message received: {why}") from None
     if not isinstance(content, dict):
         raise Closing(Close.BAD_REQUEST, "Invalid message received: not an object")
     return cast(dict[str, Any], content)

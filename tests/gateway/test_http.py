@@ -134,6 +134,14 @@ async def test_content_types_that_a_foreign_page_can_send_are_refused(
     assert response.status_code == 415
 
 
+@pytest.mark.parametrize("levels", [600, 5000], ids=["read", "not read"])
+async def test_json_that_is_nested_too_deeply_is_said_to_be_so(client: httpx.AsyncClient, levels: int) -> None:
+    deep = '{"a":' * levels + "1" + "}" * levels
+    body = '{"query": "query ($value: Int64!) { echo(value: $value) }", "variables": {"value": ' + deep + "}}"
+    response = await client.post("/graphql", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400 and code(response) == "INPUT_DEPTH_LIMIT_EXCEEDED"
+
+
 async def test_a_body_that_is_too_long_is_refused(client: httpx.AsyncClient) -> None:
     response = await post(client, {"query": "{ thing { name } }" + " " * 1_000_000})
     assert response.status_code == 413

@@ -142,6 +142,7 @@ SUBSCRIBE = message(id="2", type="subscribe", payload={"query": "{ hello }"})
           frame(CONTINUED, b"")], 1009),
         ([frame(TEXT, b"x" * 20_000_000)], 1009),
         ([frame(TEXT, message(id="\x00", type="subscribe"))], 4400),
+        ([frame(TEXT, b'{"type":"ping","payload":' + b'{"x":' * 2000 + b"1" + b"}" * 2001)], 4400),
         ([frame(TEXT, b'{"id":"1","type":"subscribe","payload":{"query":"{ hello }"}')], 4400),
     ],
 )  # fmt: skip
