@@ -20,14 +20,19 @@ from gateway.documents import Document
 
 log = logs.get(__name__)
 
-KEPT_BYTES: Final = 32_000_000
-"""Of the code of operations that are not registered; the memory that they take is about three times as much."""
+KEPT_BYTES: Final = 96_000_000
+"""Memory for operations that are not registered, as estimated."""
 SEEN: Final = 10_000
 """Operations of which the first use is remembered."""
 AD_HOC: Final = Limits(source=100_000, fields=1_000, variants=4)
 """For operations that callers make up."""
 REGISTERED: Final = Limits()
 
+_PER_TOKEN: Final = 700
+"""Bytes of a document's syntax tree for each of its tokens. Operations keep it, for the places of errors, longer than
+the cache of documents does."""
+_PER_CODE: Final = 3
+"""Bytes of memory for each of code, with the tree that it was generated from."""
 _REFUSAL: Final = 1_000
 
 Key = tuple[View, str, str]
@@ -36,7 +41,7 @@ Key = tuple[View, str, str]
 class CompiledOperations:
     """Compiles and keeps operations.
 
-    :param kept_bytes: bound of the code of operations that are not registered.
+    :param kept_bytes: bound of the memory of operations that are not registered.
     """
 
     def __init__(self, *, hide_suggestions: bool, kept_bytes: int = KEPT_BYTES) -> None:
@@ -57,7 +62,7 @@ class CompiledOperations:
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
-            self._account(key, kept[0])
+            self._account(key, kept[0], document.tokens)
             return kept[0]
         if key not in self._seen and node.operation is not OperationType.SUBSCRIPTION:
             self._seen[key] = None
@@ -66,7 +71,7 @@ class CompiledOperations:
             return Unsupported("first use")
         compiled = self._compile(contract, document, node, AD_HOC)
         self._kept[key] = (compiled, 0)
-        self._account(key, compiled)
+        self._account(key, compiled, document.tokens)
         return compiled
 
     def holds(self, contract: Contract, document: Document) -> bool:
@@ -87,7 +92,7 @@ class CompiledOperations:
             if key not in self._registered:
                 self._registered[key] = self._compile(contract, document, node, REGISTERED)
             made.append(self._registered[key])
-        held = sum(c.size for c in self._registered.values() if isinstance(c, Compiled))
+        held = sum(_PER_CODE * c.size for c in self._registered.values() if isinstance(c, Compiled))
         metrics.COMPILED_BYTES.labels("registered").set(held)
         return made
 
@@ -107,14 +112,14 @@ class CompiledOperations:
             )  # fmt: skip
         except Unsupported as unsupported:
             metrics.NOT_COMPILED.labels(str(unsupported)).inc()
-            return unsupported
+            return Unsupported(*unsupported.args)  # without the frames of this one, which hold the document
         metrics.COMPILATION_SECONDS.observe(compiled.seconds)
         log.debug("operation compiled", document=document.id[:16], ms=round(compiled.seconds * 1000, 2))
         return compiled
 
-    def _account(self, key: Key, compiled: Compiled | Unsupported) -> None:
+    def _account(self, key: Key, compiled: Compiled | Unsupported, tokens: int) -> None:
         """Count what the operation holds now (variants come later) and make room."""
-        size = compiled.size if isinstance(compiled, Compiled) else _REFUSAL
+        size = _PER_TOKEN * tokens + _PER_CODE * compiled.size if isinstance(compiled, Compiled) else _REFUSAL
         if size == self._kept[key][1]:
             return
         self._bytes += size - self._kept[key][1]

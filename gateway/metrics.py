@@ -57,8 +57,9 @@ COMPILATION_SECONDS: Final = Histogram(
     registry=REGISTRY,
 )
 COMPILED_BYTES: Final = Gauge(
-    "hutong_compiled_bytes", "Code of the operations that are kept compiled.", ["kind"], registry=REGISTRY
-)
+    "hutong_compiled_bytes", "Estimated memory of the operations that are kept compiled; of those that are not "
+    "registered, with their syntax trees.", ["kind"], registry=REGISTRY,
+)  # fmt: skip
 NOT_COMPILED: Final = Counter(
     "hutong_operations_not_compiled_total", "Operations that the compiler does not take.", ["reason"], registry=REGISTRY
 )

@@ -137,7 +137,7 @@ class Compiled:
         if found is None:
             found = self._make(flags, values)
         if isinstance(found, Unsupported):
-            raise found
+            raise Unsupported(*found.args)  # another one: each raise adds its frames to those of the one before
         return found
 
     def _make(self, flags: tuple[bool, ...], values: VariableValues) -> Variant | Unsupported:
@@ -157,7 +157,7 @@ class Compiled:
                 builder.fields, root, written.text, len(marshal.dumps(code)),
             )  # fmt: skip
         except Unsupported as unsupported:
-            made = unsupported
+            made = Unsupported(*unsupported.args)
         except (RecursionError, SyntaxError, GraphQLError) as error:  # Python's own limits of nesting are syntax errors
             made = Unsupported(type(error).__name__)
         self.seconds += time.perf_counter() - began

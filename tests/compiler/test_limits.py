@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -64,6 +66,10 @@ def values(made: Compiled, given: dict[str, bool]) -> VariableValues:
     return coerced
 
 
+class _Context:
+    """Something that may be forgotten."""
+
+
 def test_variants_are_bounded() -> None:
     """Of 1,024 combinations some are compiled; the rest is refused, again and again, at no further cost."""
     made = compiled(flags(10), Limits(variants=5))
@@ -84,8 +90,13 @@ def test_variants_are_bounded() -> None:
 def test_a_variant_that_cannot_be_made_is_not_tried_again() -> None:
     made = compiled(f"query ($f: Boolean!) {{ x: box @skip(if: $f) {{ id }} {nested('b', 30)[1:]}")
     for _ in range(3):
+        context = _Context()
         with pytest.raises(Unsupported):
-            made.run({}, None, values(made, {"f": True}))
+            made.run({}, context, values(made, {"f": True}))
+        gone = weakref.ref(context)
+        del context
+        gc.collect()
+        assert gone() is None, "what is refused again and again keeps nothing of those who asked"
     assert len(made.variants) == 1
     assert made.size == 0
 
