@@ -30,8 +30,11 @@ from graphql import (
     GraphQLSchema,
     GraphQLString,
     GraphQLUnionType,
+    ListValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
+    ValueNode,
     VariableNode,
     VariableValues,
     Visitor,
@@ -222,16 +225,26 @@ def given_arguments(definition: GraphQLField, node: FieldNode, keywords: Mapping
         if isinstance(value, VariableNode):
             given[keyword] = Given(value.name.value, nullable=not isinstance(cast(Any, argument).type, GraphQLNonNull))
             continue
+        if value is not None and _has_variables(value):
+            return None  # whatever it is coerced to without them
         try:
             alone = GraphQLField(GraphQLString, args={name: argument})
             coerced = get_argument_values(alone, node, VariableValues({}, {}))
         except GraphQLError:
-            return None  # it is not right, or asks for variables
+            return None  # it is not right
         if out in coerced:
             if not isinstance(coerced[out], _CONSTANTS):
                 return None
             given[keyword] = Given(constant=coerced[out])
     return given
+
+
+def _has_variables(value: ValueNode) -> bool:
+    if isinstance(value, ListValueNode):
+        return any(_has_variables(item) for item in value.values)
+    if isinstance(value, ObjectValueNode):
+        return any(_has_variables(field.value) for field in value.fields)
+    return isinstance(value, VariableNode)
 
 
 def _waits(plan: Plan) -> bool:
