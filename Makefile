@@ -16,5 +16,5 @@ bench: ; $(DO) in dev -m bench $(ARGS)
 soak: ; $(DO) in dev -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 graphiql: ; $(DO) in dev -m tests.node install tools/graphiql
 schema: ; $(DO) in run -m cli schema
-fuzz: ; $(DO) in dev -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
+fuzz: ; $(DO) in dev -m tests.fuzz $(ARGS)
 clean: ; $(DO) clean

@@ -334,12 +334,13 @@ def mangle(schema: GraphQLSchema, text: str, seed: int) -> Case | None:
         if rng.random() < 0.3:
             rng.shuffle(definitions)
         made = print_ast(DocumentNode(definitions=tuple(definitions)))
-        if _is_valid(schema, parse(made)):
+        if is_valid(schema, parse(made)):
             return Case(made, mangler.variables, name.value if name else None)
-    return Case(text) if _is_valid(schema, document) else None
+    return Case(text) if is_valid(schema, document) else None
 
 
-def _is_valid(schema: GraphQLSchema, document: DocumentNode) -> bool:
+def is_valid(schema: GraphQLSchema, document: DocumentNode) -> bool:
+    """Whether the document may be executed."""
     errors = validate(schema, document, max_errors=0)
     for error in errors:
         error.with_traceback(None)  # one object for all times, which would keep all frames that it was raised in

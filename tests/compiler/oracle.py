@@ -293,11 +293,14 @@ async def compare(
     setting: Callable[[], tuple[Any, Any]],
     cache: dict[Any, Any] | None = None,
     planner: Planner | None = None,
-) -> list[str]:
-    """Differences between the two for one request. ``setting`` makes a fresh root and context with ``calls``."""
+) -> list[str] | None:
+    """Differences between the two for one request; None when it is not for both of them to execute.
+
+    ``setting`` makes a fresh root and context with ``calls``.
+    """
     document = parse(case.text)
     if coerced(schema, document, case) is None:
-        return []
+        return None
     key = (id(schema), case.text, case.name)
     compiled = None if cache is None else cache.get(key)
     if compiled is None:
@@ -319,7 +322,7 @@ async def compare(
         core, core_context, ours, context = await both(False)
     except Unsupported as unsupported:
         if str(unsupported) in LEFT_TO_CORE:
-            return []
+            return None
         return [f"not run: {unsupported}"]
     if ours.unawaited > core.unawaited:
         core, core_context, ours, context = await both(True)

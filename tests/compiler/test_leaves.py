@@ -161,7 +161,7 @@ def test_leaf(value: Any, way: str) -> None:
             # Alone, because one that cannot be written to JSON takes all others with it.
             case = Case(f"{{ inner {{ {name} }} }}")
             planner = Planner(plan, natives=NATIVES)
-            found.extend(await compare(SCHEMA, case, lambda: (source, source), COMPILED[way], planner))
+            found.extend(await compare(SCHEMA, case, lambda: (source, source), COMPILED[way], planner) or ())
 
     asyncio.run(run())
     assert not found, "\n".join(found[:3])

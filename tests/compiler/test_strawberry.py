@@ -199,7 +199,7 @@ async def check(text: str, variables: dict[str, Any] | None = None) -> None:
     assert not validate(SCHEMA, parse(text))
     for seed in range(6):
         found = await compare(SCHEMA, Case(text, variables or {}), lambda seed=seed: (None, World(seed)), None, PLANNER)
-        assert not found, "\n".join(found)
+        assert found == []
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ async def test_variables(variables: dict[str, Any]) -> None:
 async def test_a_list_is_one_load() -> None:
     context = World(0)
     seen: Callable[[], tuple[Any, Any]] = lambda: (None, context)  # noqa: E731
-    assert not await compare(SCHEMA, Case("{ things(first: 4) { friend { id } } }"), seen, None, PLANNER)
+    assert await compare(SCHEMA, Case("{ things(first: 4) { friend { id } } }"), seen, None, PLANNER) == []
     assert context.loads == [[0, 1, 2, 3]]  # by whoever came first; the other found them
 
 
@@ -271,9 +271,8 @@ def _generated(text: str, seed: int) -> None:
         for number in range(2):
             case = mangle(SCHEMA, text, seed + number)
             if case is not None:
-                found += [
-                    f"{case}\n{d}" for d in await compare(SCHEMA, case, lambda: (None, World(seed % 7)), None, PLANNER)
-                ]
+                differences = await compare(SCHEMA, case, lambda: (None, World(seed % 7)), None, PLANNER)
+                found += [f"{case}\n{difference}" for difference in differences or ()]
         return found
 
     assert not asyncio.run(run())
