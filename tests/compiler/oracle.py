@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from inspect import isawaitable
 from typing import Any
 
@@ -287,6 +288,9 @@ def unpropagated(schema: GraphQLSchema, document: DocumentNode, case: Case) -> t
     return DocumentNode(definitions=definitions, loc=document.loc), case
 
 
+_parsed = lru_cache(maxsize=8)(parse)
+
+
 async def compare(
     schema: GraphQLSchema,
     case: Case,
@@ -298,7 +302,7 @@ async def compare(
 
     ``setting`` makes a fresh root and context with ``calls``.
     """
-    document = parse(case.text)
+    document = _parsed(case.text)
     if coerced(schema, document, case) is None:
         return None
     key = (id(schema), case.text, case.name)

@@ -73,7 +73,13 @@ def documents(schema: GraphQLSchema) -> st.SearchStrategy[str]:
     return st.one_of(found, st.one_of(each).map(lambda text: f"subscription {text}"))
 
 
-def check(schema: GraphQLSchema, case: Case, seeds: range | list[int], planner: Planner | None = None) -> bool:
+def check(
+    schema: GraphQLSchema,
+    case: Case,
+    seeds: range | list[int],
+    planner: Planner | None = None,
+    rates: tuple[float, ...] = RATES,
+) -> bool:
     """Fail when the compiled operation and graphql-core differ for one of the seeds. Whether both were executed."""
     kind = find_operation(parse(case.text), case.name).operation
     root = {
@@ -89,7 +95,7 @@ def check(schema: GraphQLSchema, case: Case, seeds: range | list[int], planner: 
         nonlocal executed
         compiled: dict[Any, Any] = {}
         for seed in seeds:
-            for rate in RATES:
+            for rate in rates:
 
                 def setting(seed: int = seed, rate: float = rate) -> tuple[Any, Any]:
                     chaos = Chaos(seed, rate, schema, plain=planner is not None)

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -137,6 +138,7 @@ def main() -> int:
         job for job in [*comparisons(folder, seed, chosen.documents), *marked(folder, seed)] if chosen.only in job.name
     ]
     print(f"seed {seed}, {len(jobs)} jobs, logs in {folder}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     done = threading.Event()
     teller = threading.Thread(target=tell, args=(jobs, done), daemon=True)
     teller.start()
