@@ -19,6 +19,7 @@ THROTTLED: Final = "THROTTLED"
 TIMEOUT: Final = "OPERATION_TIMEOUT"
 INTERNAL: Final = "INTERNAL"
 UNAVAILABLE: Final = "SERVICE_UNAVAILABLE"
+RESTARTING: Final = "RESTARTING"
 RETRY_AFTER: Final = 1
 """Seconds after which to try again what was unavailable."""
 
@@ -30,6 +31,7 @@ IN_CHINESE: Final = {
     UNAUTHENTICATED: "请重新登录。",
     THROTTLED: "操作过于频繁，请稍后再试。",
     UNAVAILABLE: "服务暂时不可用，请稍后重试。",
+    RESTARTING: "服务正在重启，请重新连接。",
     INTERNAL: "服务器内部错误。",
 }
 """What people may meet. The other refusals tell programmers what their program does wrong."""
@@ -55,7 +57,7 @@ def refuse(code: str, message: str, http_status: int = 400, **facts: Any) -> Ref
 
 def restarting() -> Refused:
     """This process is about to end, and another one serves."""
-    return refuse("RESTARTING", "This process is about to end; connect again.", 503)
+    return refuse(RESTARTING, "This process is about to end; connect again.", 503)
 
 
 def told(errors: Sequence[dict[str, Any]], locale: str) -> list[dict[str, Any]]:

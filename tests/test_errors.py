@@ -11,6 +11,7 @@ import pytest
 
 from core.errors import LOCALES, BusinessError
 from gateway import errors as presented
+from gateway import refusals
 from gateway.refusals import IN_CHINESE, refuse, told
 from services import errors
 
@@ -45,6 +46,12 @@ def test_messages_in_both_languages_with_the_same_facts(error: type[BusinessErro
 def test_every_code_is_documented(error: type[BusinessError]) -> None:
     assert re.fullmatch("[A-Z][A-Z0-9_]+", error.code)
     assert f"`{error.code}`" in DOCUMENTED
+
+
+def test_codes_of_refusals_are_documented() -> None:
+    """Also those of one word, which the page's look through the code passes over."""
+    codes = {code for name, code in vars(refusals).items() if name.isupper() and isinstance(code, str)}
+    assert len(codes) > 10 and not {code for code in codes if f"`{code}`" not in DOCUMENTED}
 
 
 def test_refusals_that_people_meet_are_told_in_chinese() -> None:

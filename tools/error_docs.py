@@ -108,6 +108,11 @@ REQUESTS: Final[dict[str, tuple[str, str]]] = {
         "200; 503 before execution",
         "The database is out of reach. Try again after `retryAfterSeconds`, a mutation with the same idempotency key.",
     ),
+    "RESTARTING": (
+        "503",
+        "The process is about to end and did not finish the request, or takes none any more. Repeat it, a"
+        " mutation with the same idempotency key: another process answers.",
+    ),
     "INTERNAL": ("200; 500 before execution", "A fault of the server, logged under `errorId`."),
 }
 """Code → (HTTP status, meaning)."""
