@@ -126,6 +126,16 @@ class _Mangler:
             return ObjectValueNode(fields=tuple(fields))
         return node
 
+    def break_variable(self) -> None:
+        """Give one variable a value that is most likely not of its type."""
+        name = self.rng.choice(list(self.variables))
+        value = self.variables[name]
+        self.variables[name] = self.rng.choice(
+            (None, [], {}, "x", 7, -0.5, True, 2**31, 10**400, [value], {"unknown": value}, {"deep": {"n": value}})
+        )
+        if self.rng.random() < 0.2:
+            self.variables["unknown"] = value
+
     # -- directives
 
     def _directives(self) -> tuple[DirectiveNode, ...]:
@@ -335,6 +345,8 @@ def mangle(schema: GraphQLSchema, text: str, seed: int) -> Case | None:
             rng.shuffle(definitions)
         made = print_ast(DocumentNode(definitions=tuple(definitions)))
         if is_valid(schema, parse(made)):
+            if mangler.variables and rng.random() < 0.1:
+                mangler.break_variable()
             return Case(made, mangler.variables, name.value if name else None)
     return Case(text) if is_valid(schema, document) else None
 

@@ -34,6 +34,7 @@ from graphql import (
 )
 
 from gateway.compiler import OPTIONS, Planner, Unsupported, compile_operation
+from gateway.compiler.variables import VariableReader
 from gateway.interpreter import SteadyExecutor
 
 UNWRITABLE = b"unwritable"
@@ -42,7 +43,11 @@ UNWRITABLE = b"unwritable"
 LEFT_TO_CORE = ("null in @skip or @include", "too many variants")
 """Why a call of a compiled operation may be refused, before anything was called."""
 
+MOST_ERRORS = 5
+"""Of variables, that are told."""
+
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
+_parsed = lru_cache(maxsize=8)(parse)
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,23 @@ def coerced(schema: GraphQLSchema, document: DocumentNode, case: Case) -> Variab
     node = find_operation(document, case.name)
     values = get_variable_values(schema, node.variable_definitions or (), case.variables)
     return None if isinstance(values, list) else values
+
+
+def variable_differences(schema: GraphQLSchema, case: Case) -> list[str]:
+    """What the compiler's own reader of variables makes of them, where it is not what graphql-core does."""
+    node = find_operation(_parsed(case.text), case.name)
+    definitions = node.variable_definitions or ()
+    core = get_variable_values(schema, definitions, dict(case.variables), MOST_ERRORS, False)
+    read = VariableReader(schema, node, hide_suggestions=False).read(case.variables, MOST_ERRORS)
+    expected, found = _values_shown(core), _values_shown(read)
+    return [] if expected == found else [f"variables\n  core     {expected}\n  compiled {found}"]
+
+
+def _values_shown(values: VariableValues | list[GraphQLError]) -> str:
+    if isinstance(values, list):
+        return repr([error.formatted for error in values])
+    sources = {name: source.value for name, source in values.sources.items()}
+    return _ADDRESS.sub("0x", f"{values.coerced!r} of {sources!r}")
 
 
 async def run_core(
@@ -286,9 +308,6 @@ def unpropagated(schema: GraphQLSchema, document: DocumentNode, case: Case) -> t
     changed = OperationDefinitionNode(**parts | {"directives": directives})
     definitions = tuple(changed if d is node else d for d in document.definitions)
     return DocumentNode(definitions=definitions, loc=document.loc), case
-
-
-_parsed = lru_cache(maxsize=8)(parse)
 
 
 async def compare(

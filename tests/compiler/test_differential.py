@@ -20,7 +20,7 @@ from schema.build import full_schema
 from tests.compiler.adversary import adversary, bare_adversary
 from tests.compiler.chaos import Chaos, unleash
 from tests.compiler.mangle import mangle
-from tests.compiler.oracle import Case, compare, find_operation
+from tests.compiler.oracle import Case, compare, find_operation, variable_differences
 from tests.compiler.planned import plan_all
 
 RATES = (0.0, 0.02, 0.15, 0.5)
@@ -88,7 +88,7 @@ def check(
         OperationType.SUBSCRIPTION: schema.subscription_type,
     }[kind]
     assert isinstance(root, GraphQLObjectType)
-    found: list[str] = []
+    found = variable_differences(schema, case)
     executed = 0
 
     async def run() -> None:
