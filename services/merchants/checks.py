@@ -17,8 +17,11 @@ _JOINERS: Final = "\u200c\u200d"
 
 
 def text(field: str, value: str, longest: int, shortest: int = 1, *, multiline: bool = False) -> str:
-    """``value`` without the spaces around it, if it then has ``shortest`` to ``longest`` visible characters."""
-    stripped = value.strip()
+    """``value`` without the spaces around it, if it then has ``shortest`` to ``longest`` visible characters.
+
+    In texts of several lines, which people paste from anywhere, tabs become spaces, and lines end by ``\\n``.
+    """
+    stripped = (value.replace("\r\n", "\n").replace("\t", " ") if multiline else value).strip()
     if not shortest <= len(stripped) <= longest:
         raise InvalidInput(field=field, reason=f"must have {shortest} to {longest} characters")
     for char in stripped:

@@ -233,8 +233,13 @@ async def test_texts_with_characters_that_cannot_be_seen(city: City, shop: tuple
             for document in (doc.REJECT, doc.REFUND):
                 refused = await city.do(owner, document, key=key(), order=paid, reason=reason)
                 assert refused["code"] == "INVALID_INPUT", reason
-    lines = given | {"note": "No coriander\nRing twice", "address": given["address"] | {"text": "Hutong 5\nGate 2"}}
-    assert (await city.do(token, doc.PLACE, key=key(), input=lines))["__typename"] == "Order"
+    lines = given | {"note": "No coriander\r\nRing twice", "address": given["address"] | {"text": "Hutong 5\tGate 2"}}
+    order = (await city.do(token, doc.PLACE, key=key(), input=lines))["id"]
+    kept = "query ($id: ID!) { order(id: $id) { note address { text } } }"
+    assert await city.do(token, kept, id=order) == {
+        "note": "No coriander\nRing twice",
+        "address": {"text": "Hutong 5 Gate 2"},
+    }
 
 
 async def test_a_closed_store_and_what_is_sold_out(city: City) -> None:
