@@ -13,6 +13,7 @@ const COLUMNS = [
   ["ready", new Set(["READY"])],
   ["out", new Set(["PICKED_UP"])],
 ];
+const SURE_FOR = 4000; // milliseconds in which the second tap has to come
 const LIVE = new Set(COLUMNS.flatMap(([, states]) => [...states]));
 const ACTIONS = {
   REJECT: { kind: "quiet", run: (screen, order) => screen.client.act(ops.REJECT_ORDER, { order: order.id, reason: t("reason.merchant"), key: `reject-${order.id}` }) },
@@ -32,6 +33,7 @@ export class MerchantScreen extends Component {
     this.tab = "orders";
     this.menu = null;
     this.loaded = false;
+    this.asking = null;
     this.update();
     this.start();
   }
@@ -166,8 +168,20 @@ export class MerchantScreen extends Component {
     const main = actions.find(([action]) => action !== "REJECT")?.[0];
     if (actions.length === 0) return null;
     return h("div", { class: "buttons" }, actions.map(([action, { kind }]) => h("button", {
-      key: action, type: "button", class: action === main ? "primary" : kind === "primary" ? "" : kind, disabled: this.busy(order.id), onclick: () => this.act(order, action),
-    }, t(`act.${action}`))));
+      key: action, type: "button", class: action === main ? "primary" : kind === "primary" ? "" : kind, disabled: this.busy(order.id),
+      onclick: () => (action === "REJECT" && this.asking !== order.id ? this.ask(order) : this.act(order, action)),
+    }, t(action === "REJECT" && this.asking === order.id ? "act.REJECT.sure" : `act.${action}`))));
+  }
+
+  /** A paid order is refunded when it is rejected, and the button is beside the one that accepts: it takes two taps. */
+  ask(order) {
+    this.asking = order.id;
+    this.update();
+    setTimeout(() => {
+      if (this.asking !== order.id) return;
+      this.asking = null;
+      this.update();
+    }, SURE_FOR);
   }
 
   due(order) {

@@ -185,6 +185,7 @@ export const MESSAGES = {
   "board.pieces": ["{n} 件", "{n} pcs"],
   "act.ACCEPT": ["接单", "Accept"],
   "act.REJECT": ["拒单", "Reject"],
+  "act.REJECT.sure": ["确认拒单？", "Sure?"],
   "act.START_PREPARING": ["开始备餐", "Start preparing"],
   "act.MARK_READY": ["出餐", "Mark ready"],
   "act.HAND_OVER": ["交付顾客", "Hand over"],
