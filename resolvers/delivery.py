@@ -196,7 +196,14 @@ async def riders_near(
     """Riders of a city around a place, for its admins. Raises NotFound, InvalidInput."""
     context = info.context
     return await nearby.riders_near(
-        context.runtime, context.principal, root.id, location, radius_metres, free_only, page_size(first)
+        context.runtime,
+        context.principal,
+        root.id,
+        location,
+        radius_metres,
+        free_only,
+        page_size(first),
+        context.columns,
     )
 
 

@@ -23,7 +23,7 @@ from subscriptions.updates import Update
 
 async def _load_boards(context: Context, keys: list[UUID]) -> list[Board | Exception]:
     """The queues of stores; NotFound for a device of another store."""
-    found = await queueing.boards(context.runtime, context.principal, keys)
+    found = await queueing.boards(context.runtime, context.principal, keys, context.columns)
     return [board or NotFound(resource="Store") for board in found]
 
 

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from auth.principals import Principal
 from core.geo import Point, distance_m, is_on_earth, to_gcj02
-from services.delivery.reading import COLUMNS, RiderRecord, located
+from services.columns import ALL, Columns
+from services.delivery.reading import RiderRecord, located, placed
 from services.errors import InvalidInput, NotFound
 from services.runtime import Runtime
 
@@ -41,7 +42,14 @@ _STEPS: Final = ((1, RiderSupply.NONE), (4, RiderSupply.LOW), (11, RiderSupply.N
 
 
 async def riders_near(
-    runtime: Runtime, principal: Principal, city_id: UUID, at: Point, radius_metres: int, free_only: bool, limit: int
+    runtime: Runtime,
+    principal: Principal,
+    city_id: UUID,
+    at: Point,
+    radius_metres: int,
+    free_only: bool,
+    limit: int,
+    columns: Columns = ALL,
 ) -> list[NearbyRider]:
     """Online riders of the city within the radius, the nearest first, for its admins. Raises NotFound, InvalidInput."""
     if not principal.administers(city_id):
@@ -51,8 +59,9 @@ async def riders_near(
     if not 1 <= radius_metres <= MAX_RADIUS_M:
         raise InvalidInput(field="radiusMetres", reason=f"must be 1 to {MAX_RADIUS_M}")
     at = to_gcj02(at)
+    chosen = placed(columns)
     rows = await runtime.database.fetch(
-        f"""SELECT {COLUMNS} FROM rider r
+        f"""SELECT {chosen.sql} FROM rider r
             WHERE city_id = $1 AND online AND latitude IS NOT NULL AND (active_delivery_id IS NULL OR NOT $5)
               AND earth_box(ll_to_earth($2, $3), $4) @> ll_to_earth(latitude, longitude)
             ORDER BY earth_distance(ll_to_earth(latitude, longitude), ll_to_earth($2, $3)), id LIMIT $6""",
@@ -65,7 +74,7 @@ async def riders_near(
     )
     found = [
         NearbyRider(rider, round(distance_m(at, rider.location)))
-        for rider in await located(runtime, rows)
+        for rider in await located(runtime, rows, chosen)
         if rider.location is not None
     ]
     within = [near for near in found if near.distance_metres <= radius_metres]

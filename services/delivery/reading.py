@@ -68,6 +68,13 @@ _RIDERS: Final = Shape(
 COLUMNS: Final = _RIDERS.choose().sql
 """Of ``rider r``."""
 
+
+def placed(columns: Columns) -> Chosen[RiderRecord]:
+    """What is wanted of riders, and where they are."""
+    wanted = columns.of(RiderRecord)
+    return _RIDERS.choose(None if wanted is None else wanted | {"location"})
+
+
 TASK_STATES: Final = frozenset({DeliveryState.OFFERED, *LIVE_WITH_RIDER})
 """States in which a delivery is a task of its ``rider_id``."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -12,7 +12,7 @@ from auth.principals import Principal, View
 from models.database import Connection, Database, Record
 from models.queueing import QueueTicketState
 from services.access import signed_in
-from services.columns import ALL, Columns
+from services.columns import ALL, Chosen, Columns, Shape, Wanted, by_value
 from services.errors import NotFound
 from services.queueing.rules import (
     OPEN_STATES,
@@ -63,25 +63,99 @@ _TICKETS: Final = f"""
     {_PACE.format(asked="$3::bool")}
 """
 
-_BOARDS: Final = f"""
+_BOARD_TICKETS: Final = Shape(
+    Ticket,
+    "t",
+    always=("id", "state"),  # by which it is known in which list a ticket is
+    read={"state": by_value(QueueTicketState)},
+    blank={"position": None, "estimated_wait_minutes": None},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Boards:
+    """What of boards is read. Tickets are the last columns of a row."""
+
+    classes: bool
+    pace: bool
+    calling: bool
+    next: bool
+    tickets: Chosen[Ticket]
+
+    @classmethod
+    def of(cls, columns: Columns) -> _Boards:
+        line = columns.of(ClassLine)
+        coming, pace = _wants(line, "next"), _wants(line, "waiting", "estimated_wait_minutes")
+        return cls(
+            classes=_wants(columns.of(Board), "classes"),
+            pace=pace or (coming and _wants(columns.of(Ticket), "estimated_wait_minutes")),
+            calling=_wants(line, "calling"),
+            next=coming,
+            tickets=_BOARD_TICKETS.choose(columns.of(Ticket)),
+        )
+
+    @property
+    def sql(self) -> str:
+        # PostgreSQL does not even begin with what is behind a constant that is false.
+        return f"""
     SELECT s.id AS board_id, s.queue_open, coalesce(h.top, 0) AS top,
            c.id AS class_id, c.code, c.min_party, c.max_party, c.table_count, c.turn_minutes,
-           line.waiting, line.seatings, line.first_seated, line.last_seated, false AS past, t.*
+           line.waiting, line.seatings, line.first_seated, line.last_seated, t.position, t.id AS ticket_id,
+           {self.tickets.sql}
     FROM store s
     LEFT JOIN feed_head h ON h.feed = 'queue:' || s.id
-    LEFT JOIN queue_class c ON c.store_id = s.id
-    {_PACE.format(asked="true")}
+    LEFT JOIN queue_class c ON {self.classes} AND c.store_id = s.id
+    {_PACE.format(asked=self.classes and self.pace)}
     LEFT JOIN LATERAL (
         (SELECT {COLUMNS}, row_number() OVER (ORDER BY w.rank) AS position FROM queue_ticket w
-         WHERE w.queue_class_id = c.id AND w.business_date = {_TODAY} AND w.state = 'WAITING'
+         WHERE {self.classes and self.next}
+           AND w.queue_class_id = c.id AND w.business_date = {_TODAY} AND w.state = 'WAITING'
          ORDER BY w.rank LIMIT {NEXT_SHOWN})
         UNION ALL
         (SELECT {COLUMNS}, NULL FROM queue_ticket k
-         WHERE k.queue_class_id = c.id AND k.business_date = {_TODAY} AND k.state = 'CALLED')
+         WHERE {self.classes and self.calling}
+           AND k.queue_class_id = c.id AND k.business_date = {_TODAY} AND k.state = 'CALLED')
     ) t ON true
     WHERE s.id = ANY($3::uuid[])
     ORDER BY s.id, c.min_party, c.code, t.position NULLS FIRST, t.called_at, t.sequence
 """
+
+    def board(self, row: Record) -> Board:
+        """The board, without its classes' lines, of its first row."""
+        board = Board.__new__(Board)
+        board.store_id, board.open = row["board_id"], row["queue_open"]
+        if self.classes:
+            board.classes = []
+        return board
+
+    def line(self, row: Record, now: datetime) -> ClassLine:
+        """A class, without tickets, of its first row."""
+        line = ClassLine.__new__(ClassLine)
+        line.id, line.store_id, line.code = row["class_id"], row["board_id"], row["code"]
+        line.min_party, line.max_party = row["min_party"], row["max_party"]
+        if self.pace:
+            tables, turn = row["table_count"], row["turn_minutes"]
+            line.waiting = row["waiting"]
+            line.estimated_wait_minutes = wait_of_newcomer(row["waiting"], tables, turn, _pace(row), now)
+        if self.calling:
+            line.calling = []
+        if self.next:
+            line.next = []
+        return line
+
+    def ticket(self, row: Record, now: datetime) -> Ticket:
+        ticket = self.tickets.record(row[-len(self.tickets.names) :])
+        position: int | None = row["position"]
+        if position is not None:
+            ticket.position = position
+            if self.pace:
+                tables, turn = row["table_count"], row["turn_minutes"]
+                ticket.estimated_wait_minutes = estimate_minutes(position, tables, turn, _pace(row), now)
+        return ticket
+
+
+def _wants(wanted: Wanted, *names: str) -> bool:
+    return wanted is None or not wanted.isdisjoint(names)
 
 
 def plain(row: Record) -> Ticket:
@@ -111,7 +185,7 @@ def _pace(row: Record) -> Pace:
 
 
 def view(row: Record, now: datetime) -> Ticket:
-    """The ticket as it stands at ``now``, from a row of _TICKETS or _BOARDS."""
+    """The ticket as it stands at ``now``, from a row of _TICKETS."""
     ticket = plain(row)
     if row["past"]:
         return replace(ticket, state=QueueTicketState.EXPIRED) if ticket.state in OPEN_STATES else ticket
@@ -132,8 +206,7 @@ async def view_of(source: Connection, now: datetime, ticket_id: UUID) -> Ticket:
 
 def _in_line(columns: Columns) -> bool:
     """Whether somebody looks at the place in line or the wait, for which the whole line is counted."""
-    wanted = columns.of(Ticket)
-    return wanted is None or not wanted.isdisjoint(("position", "estimated_wait_minutes"))
+    return _wants(columns.of(Ticket), "position", "estimated_wait_minutes")
 
 
 async def ticket_snapshot(
@@ -178,42 +251,35 @@ async def tickets_of_consumer(
 
 
 async def boards_at(
-    source: Database | Connection, now: datetime, store_ids: Sequence[UUID]
+    source: Database | Connection, now: datetime, store_ids: Sequence[UUID], columns: Columns = ALL
 ) -> dict[UUID, tuple[int, Board]]:
     """Feed offset and board of each store that exists, in one statement."""
+    reading = _Boards.of(columns)
     found: dict[UUID, tuple[int, Board]] = {}
-    for row in await source.fetch(_BOARDS, now, PACE_WINDOW, list(store_ids)):
-        _, board = found.setdefault(row["board_id"], (row["top"], Board(row["board_id"], row["queue_open"], [])))
+    for row in await source.fetch(reading.sql, now, PACE_WINDOW, list(store_ids)):
+        known = found.get(row["board_id"])
+        if known is None:
+            known = found[row["board_id"]] = row["top"], reading.board(row)
         if row["class_id"] is None:
             continue
-        if not board.classes or board.classes[-1].id != row["class_id"]:
-            tables, turn = row["table_count"], row["turn_minutes"]
-            board.classes.append(
-                ClassLine(
-                    id=row["class_id"],
-                    store_id=board.store_id,
-                    code=row["code"],
-                    min_party=row["min_party"],
-                    max_party=row["max_party"],
-                    waiting=row["waiting"],
-                    estimated_wait_minutes=wait_of_newcomer(row["waiting"], tables, turn, _pace(row), now),
-                    calling=[],
-                    next=[],
-                )
-            )
-        if row["id"] is not None:
-            ticket, line = view(row, now), board.classes[-1]
-            (line.next if ticket.state is QueueTicketState.WAITING else line.calling).append(ticket)
+        classes = known[1].classes
+        if not classes or classes[-1].id != row["class_id"]:
+            classes.append(reading.line(row, now))
+        if row["ticket_id"] is not None:
+            ticket = reading.ticket(row, now)
+            (classes[-1].next if ticket.state is QueueTicketState.WAITING else classes[-1].calling).append(ticket)
     return found
 
 
-async def boards(runtime: Runtime, principal: Principal, store_ids: Sequence[UUID]) -> list[Board | None]:
+async def boards(
+    runtime: Runtime, principal: Principal, store_ids: Sequence[UUID], columns: Columns = ALL
+) -> list[Board | None]:
     """The boards of the stores, in their order and in one SQL statement; None for an unknown store.
 
     Boards are public, except that a device sees only the one of its own store.
     """
     visible = [s for s in store_ids if principal.view is not View.DEVICE or principal.works_at(s)]
-    found = await boards_at(runtime.database, runtime.clock.now(), visible)
+    found = await boards_at(runtime.database, runtime.clock.now(), visible, columns)
     return [found[s][1] if s in found else None for s in store_ids]
 
 

@@ -62,7 +62,7 @@ OPEN_STATES: Final = (_S.WAITING, _S.CALLED, _S.SKIPPED)
 """States that something can still happen to."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ticket:
     """A number somebody holds. ``position`` (1 = next) and the estimate exist only while it is WAITING."""
 
@@ -86,7 +86,7 @@ class Ticket:
     estimated_wait_minutes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClassLine:
     """One class of a board. ``estimated_wait_minutes`` is for a party that would join now."""
 
@@ -101,7 +101,7 @@ class ClassLine:
     next: list[Ticket]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Board:
     """The queue of one store as everybody may see it. ``open``: whether the staff hand out numbers."""
 

@@ -40,6 +40,7 @@ SHAPES: list[Shape[Any]] = [
     catalog._OPTIONS,
     catalog._CATEGORIES,
     pictures.PICTURES,
+    queueing._BOARD_TICKETS,
 ]
 
 
@@ -147,3 +148,34 @@ def test_the_place_of_a_rider_and_the_line_of_a_ticket_are_asked_for_only_where_
     assert queueing._in_line(chosen(View.CONSUMER, ticket % "position"))
     assert queueing._in_line(chosen(View.CONSUMER, ticket % "estimatedWaitMinutes"))
     assert queueing._in_line(ALL)
+
+
+def test_riders_near_a_place_are_located_and_of_them_nothing_else_is_read_that_is_not_shown() -> None:
+    near = """query ($city: ID!) { city(id: $city) { ridersNear(location: {latitude: 39.9, longitude: 116.4},
+        first: 5) { distanceMetres %s } } }"""
+    always = {"id", "city_id", "latitude", "longitude", "located_at"}
+    assert set(riders.placed(chosen(View.ADMIN, near % "")).names) == always
+    assert set(riders.placed(chosen(View.ADMIN, near % "rider { id name }")).names) == always | {"name"}
+    assert riders.placed(ALL).names == riders._RIDERS.columns
+
+
+def test_of_boards_the_lists_and_the_pace_are_read_only_where_they_are_shown() -> None:
+    def reading(selection: str) -> queueing._Boards:
+        return queueing._Boards.of(
+            chosen(View.CONSUMER, f"query ($id: ID!) {{ store(id: $id) {{ queue {selection} }} }}")
+        )
+
+    def parts(selection: str) -> set[str]:
+        read = reading(selection)
+        return {name for name in ("classes", "pace", "calling", "next") if getattr(read, name)}
+
+    assert parts("{ open store { name } }") == set()
+    assert parts("{ classes { code minParty } }") == {"classes"}
+    assert parts("{ classes { waiting } }") == parts("{ classes { estimatedWaitMinutes } }") == {"classes", "pace"}
+    assert parts("{ classes { next { number position } } }") == {"classes", "next"}
+    assert parts("{ classes { next { estimatedWaitMinutes } } }") == {"classes", "next", "pace"}
+    assert parts("{ classes { calling { number } } }") == {"classes", "calling"}
+    whole = queueing._Boards.of(ALL)
+    assert whole == queueing._Boards(True, True, True, True, queueing._BOARD_TICKETS.choose())
+    short = reading("{ classes { next { number store { name } } } }").tickets
+    assert set(short.names) == {"id", "state", "number", "store_id"}

@@ -10,6 +10,7 @@ from graphql import GraphQLObjectType, get_named_type, is_composite_type, is_req
 
 from auth.principals import View
 from tests.api import documents as doc
+from tests.api.city import key
 from tests.lookahead.conftest import Town
 
 C, M, R, A = View.CONSUMER, View.MERCHANT, View.RIDER, View.ADMIN
@@ -19,6 +20,8 @@ MINE = "myOrders(first: 50) { nodes { %s } }"
 SHOP = "store(id: $store) { %s }"
 STAFF = "myStores { %s }"
 CITY = "city(id: $city) { %s }"
+CLASSES = "query ($store: ID!) { store(id: $store) { queue { classes { id maxParty } } } }"
+NEARBY = "ridersNear(location: {latitude: 39.911, longitude: 116.413}, first: 50)"
 ITEMS = "menu { items { %s } }"
 
 PLACES: list[tuple[View, str, str]] = [
@@ -50,6 +53,8 @@ PLACES: list[tuple[View, str, str]] = [
     (C, "QueueTicket", "myQueueTickets { %s }"),
     (C, "QueueBoard", SHOP % "queue { %s }"),
     (C, "QueueClass", SHOP % "queue { classes { %s } }"),
+    (C, "QueueTicket", SHOP % "queue { classes { next { %s } } }"),
+    (M, "QueueTicket", STAFF % "queue { classes { calling { %s } } }"),
     (M, "Order", STAFF % "orders(first: 50) { nodes { %s } }"),
     (M, "Order", "order(id: $order) { %s }"),
     (M, "Delivery", STAFF % "orders(first: 50) { nodes { delivery { %s } } }"),
@@ -76,6 +81,8 @@ PLACES: list[tuple[View, str, str]] = [
     (A, "Delivery", CITY % "orders(first: 50) { nodes { delivery { %s } } }"),
     (A, "Rider", CITY % "riders(first: 50) { nodes { %s } }"),
     (A, "Delivery", CITY % "riders(first: 50) { nodes { currentTask { %s } } }"),
+    (A, "NearbyRider", CITY % f"{NEARBY} {{ %s }}"),
+    (A, "Rider", CITY % f"{NEARBY} {{ rider {{ %s }} }}"),
     (A, "AuditEntry", CITY % "auditEntries(first: 50) { nodes { %s } }"),
     (A, "Person", CITY % "auditEntries(first: 50) { nodes { actor { %s } } }"),
 ]
@@ -120,7 +127,7 @@ def path_of(place: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 async def lively(town: Town) -> Town:
-    """Orders and deliveries in more states: unpaid, at the door, over, looking for a rider."""
+    """Orders and deliveries in more states: unpaid, at the door, over, looking for a rider. A party that is called."""
     city, ids = town.city, town.ids
     consumer, owner = town.tokens[View.CONSUMER], town.tokens[View.MERCHANT]
     await city.place(consumer, ids["store"], ids["sku"])
@@ -136,6 +143,10 @@ async def lively(town: Town) -> Town:
     await city.do(consumer, doc.CONFIRM, order=done)
     searching = await city.paid(consumer, ids["store"], ids["sku"])
     await city.do(owner, doc.ACCEPT, order=searching)
+    await city.do(await city.consumer(), doc.TAKE, store=ids["store"], size=4, key=key())
+    classes = (await city.do(owner, CLASSES, store=ids["store"]))["queue"]["classes"]
+    (four,) = [each["id"] for each in classes if each["maxParty"] == 4]
+    await city.do(owner, doc.CALL_NEXT, store=ids["store"], **{"class": four}, key=key())
     return town
 
 

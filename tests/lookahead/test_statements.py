@@ -57,7 +57,9 @@ WIDE: list[tuple[View, str]] = [
             stores(first: 100) { nodes { name orders(first: 3) { nodes { number } } staff { role }
                 sharings(first: 5) { nodes { state partner { clientId } } } } }
             orders(first: 100) { nodes { ORDER payment { state } } } partners(first: 5) { nodes { name } }
-            riders(first: 100) { nodes { name connected currentTask { order { number store { name } } } } } } }""",
+            riders(first: 100) { nodes { name connected currentTask { order { number store { name } } } } }
+            ridersNear(location: {latitude: 39.911, longitude: 116.413}, first: 100) { distanceMetres rider { name
+                currentTask { order { number } } } } } }""",
     ),
     (
         A,
