@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from graphql import GraphQLEnumType, GraphQLScalarType, GraphQLSchema, Undefined, build_schema
 
-from tests.compiler.chaos import unleash
+from tests.compiler.unleashed import unleash
 
 SDL = '''
 scalar Any

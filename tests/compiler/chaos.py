@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import re
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,16 +19,27 @@ from typing import Any
 from graphql import (
     GraphQLEnumType,
     GraphQLError,
-    GraphQLInterfaceType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLSchema,
-    GraphQLUnionType,
     Undefined,
     get_named_type,
     is_leaf_type,
+)
+
+from tests.compiler.oddities import (
+    Bag,
+    Boom,
+    Fake,
+    FakeDict,
+    FakeMapping,
+    Later,
+    Number,
+    Stream,
+    Text,
+    without_addresses,
 )
 
 TEXTS = (
@@ -47,134 +57,6 @@ TEXTS = (
     "\x7f\ufeff",
     "𝔘",
 )
-
-
-_ADDRESS = re.compile(r"0x[0-9a-f]+")
-
-
-def without_addresses(value: Any) -> str:
-    """How a value is shown, the same in every run."""
-    return _ADDRESS.sub("0x", repr(value))
-
-
-class Boom(Exception):
-    """A resolver's failure with what graphql-core takes over from foreign errors."""
-
-    def __init__(self, text: str, extensions: Any = None) -> None:
-        super().__init__(text)
-        if extensions is not None:
-            self.extensions = extensions
-
-
-class _Plain:
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-
-class Later(_Plain):
-    """An awaitable that is no coroutine."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __await__(self) -> Iterator[Any]:
-        yield from asyncio.sleep(0).__await__()
-        return self._value
-
-
-class Bag(_Plain):
-    """An iterable that is nothing else."""
-
-    def __init__(self, items: list[Any]) -> None:
-        self._items = items
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items)
-
-
-class Stream(_Plain):
-    """An asynchronous iterable without ``aclose``."""
-
-    def __init__(self, items: list[Any], end: Exception | None = None) -> None:
-        self._items = iter(items)
-        self._end = end
-
-    def __aiter__(self) -> Stream:
-        return self
-
-    async def __anext__(self) -> Any:
-        await asyncio.sleep(0)
-        for item in self._items:
-            return item
-        if self._end is not None:
-            raise self._end
-        raise StopAsyncIteration
-
-
-class Text(str):
-    """A string of a class of its own."""
-
-
-class Number(int):
-    """An integer of a class of its own."""
-
-
-class Fake:
-    """An object of a GraphQL type, whose attributes are made up as they are read."""
-
-    __slots__ = ("_chaos", "_kind", "_place")
-
-    def __init__(self, chaos: Chaos, kind: GraphQLObjectType, place: tuple[Any, ...]) -> None:
-        self._chaos = chaos
-        self._kind = kind
-        self._place = place
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_Fake__typename":
-            return self._kind.name
-        declared = self._kind.fields.get(name)
-        if declared is None:
-            raise AttributeError(name)
-        return self._chaos.attribute(declared.type, (*self._place, name))
-
-    def __repr__(self) -> str:
-        return f"<{self._kind.name}>"
-
-
-class FakeMapping(Mapping[str, Any]):
-    """The same as a mapping that is no dict."""
-
-    def __init__(self, fake: Fake) -> None:
-        self._fake = fake
-        self._place = fake._place
-        self._kind = fake._kind
-
-    def __getitem__(self, name: str) -> Any:
-        if name == "__typename":
-            return self._kind.name
-        try:
-            return getattr(self._fake, name)
-        except AttributeError:
-            raise KeyError(name) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._kind.fields)
-
-    def __len__(self) -> int:
-        return len(self._kind.fields)
-
-    def __repr__(self) -> str:
-        return f"<mapping {self._kind.name}>"
-
-
-class FakeDict(dict[str, Any]):
-    """A dict that knows its place; plain for all who do not ask."""
-
-    _kind: GraphQLObjectType
-    _place: tuple[Any, ...]
-
-    def __repr__(self) -> str:
-        return f"<dict {self._kind.name}>"
 
 
 @dataclass
@@ -346,9 +228,9 @@ class Chaos:
             case 3 | 4:
                 return error
             case 5:
-                return _later(sound(), 1)
+                return later(sound(), 1)
             case 6:
-                return _later(error, 1, fail=True)
+                return later(error, 1, fail=True)
             case 7:
                 return Later(rng.choice((sound(), None, error)))
             case 8:
@@ -372,7 +254,7 @@ class Chaos:
                     return future
                 return None
             case _:
-                return _later(Later(sound()), 0) if rng.random() < 0.3 else sound()
+                return later(Later(sound()), 0) if rng.random() < 0.3 else sound()
 
     def wrong_list(self, kind: Any, place: tuple[Any, ...], rng: random.Random, error: Exception) -> Any:
         items = [self.value(kind.of_type, (*place, i)) for i in range(rng.choice((0, 1, 2, 3)))]
@@ -385,10 +267,10 @@ class Chaos:
                 return _stream(items, error if rng.random() < 0.4 else None)
             case 3:
                 return [
-                    item if rng.random() < 0.4 or _waits(item) else _later(item, i % 3) for i, item in enumerate(items)
+                    item if rng.random() < 0.4 or _waits(item) else later(item, i % 3) for i, item in enumerate(items)
                 ]
             case 4:
-                return [*items, _later(error, 1, fail=True)]
+                return [*items, later(error, 1, fail=True)]
             case _:
                 return [*items, error]
 
@@ -427,7 +309,7 @@ def _waits(value: Any) -> bool:
     return hasattr(value, "__await__")
 
 
-async def _later(value: Any, turns: int, *, fail: bool = False) -> Any:
+async def later(value: Any, turns: int, *, fail: bool = False) -> Any:
     for _ in range(turns):
         await asyncio.sleep(0)
     if fail:
@@ -446,119 +328,3 @@ async def _stream(items: list[Any], error: Exception | None) -> AsyncIterator[An
         yield item
     if error is not None:
         raise error
-
-
-# -- resolvers for a schema
-
-
-def _sync(source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
-    chaos: Chaos = info.context
-    chaos.record(source, info, args)
-    return chaos.answer(source, info, args)
-
-
-async def _async(source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
-    chaos: Chaos = info.context
-    chaos.record(source, info, args)
-    for _ in range(chaos.random("turns", *info.path.as_list()).randrange(4)):
-        await asyncio.sleep(0)
-    return chaos.answer(source, info, args)
-
-
-def _mixed(source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
-    if info.context.random("mixed", *info.path.as_list()).random() < 0.5:
-        return _async(source, info, **args)
-    return _sync(source, info, **args)
-
-
-async def _effect(source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
-    """A root field of a mutation: what it answers depends on how many effects there were before."""
-    chaos: Chaos = info.context
-    chaos.record(source, info, args)
-    key = str(info.path.key)
-    chaos.order.append(f"begin {key}")
-    await asyncio.sleep(0)
-    chaos.order.append(f"end {key}")
-    return chaos.attribute(info.return_type, ("Mutation", info.field_name, repr(args), len(chaos.order)))
-
-
-def _effect_now(source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
-    chaos: Chaos = info.context
-    chaos.record(source, info, args)
-    chaos.order += [f"begin {info.path.key}", f"end {info.path.key}"]
-    return chaos.attribute(info.return_type, ("Mutation", info.field_name, repr(args), len(chaos.order)))
-
-
-def _resolve_type(value: Any, info: GraphQLResolveInfo, abstract: GraphQLInterfaceType | GraphQLUnionType) -> Any:
-    chaos: Chaos = info.context
-    possible = chaos.schema.get_possible_types(abstract)
-    kind = getattr(value, "_kind", None)
-    name = kind.name if isinstance(kind, GraphQLObjectType) else possible[0].name
-    rng = chaos.random("type", abstract.name, *getattr(value, "_place", ("unknown",)))
-    if rng.random() >= chaos.rate:
-        return name
-    match rng.randrange(12):
-        case 0:
-            return None
-        case 1:
-            return "Nobody"
-        case 2:
-            return rng.choice(sorted(chaos.schema.type_map))
-        case 3:
-            raise chaos.error(rng, ("type", name))
-        case 4:
-            return chaos.schema.type_map[name]
-        case 5:
-            return 5
-        case 6:
-            return _later(chaos.error(rng, ("type", name)), 1, fail=True)
-        case 7:
-            return _later(rng.choice((None, "Nobody", "Query", "String", name)), 1)
-        case 8:
-            return rng.choice(possible).name
-        case _:
-            return _later(name, rng.randrange(3))
-
-
-def _is_type_of(kind: GraphQLObjectType) -> Callable[[Any, GraphQLResolveInfo], Any]:
-    def is_type_of(value: Any, info: GraphQLResolveInfo) -> Any:
-        chaos: Chaos = info.context
-        own = getattr(value, "_kind", None)
-        fits = own is kind
-        rng = chaos.random("is", kind.name, *getattr(value, "_place", ("unknown",)))
-        if rng.random() >= chaos.rate:
-            return fits
-        match rng.randrange(6):
-            case 0:
-                return not fits
-            case 1:
-                raise chaos.error(rng, ("is", kind.name))
-            case 2:
-                return _later(chaos.error(rng, ("is", kind.name)), 1, fail=True)
-            case 3:
-                return _later(not fits, 1)
-            case _:
-                return _later(fits, rng.randrange(3))
-
-    return is_type_of
-
-
-WAYS = (None, None, None, _sync, _async, _mixed)
-
-
-def unleash(schema: GraphQLSchema, *, ways: tuple[Any, ...] = WAYS, abstract: bool = True) -> GraphQLSchema:
-    """Give every field of ``schema`` made-up answers, each in a way of its own: attribute, function, coroutine."""
-    for kind in list(schema.type_map.values()):
-        if kind.name.startswith("__"):
-            continue
-        drawn = zlib.crc32(kind.name.encode())
-        if isinstance(kind, GraphQLObjectType):
-            kind.is_type_of = _is_type_of(kind) if abstract and drawn % 3 == 0 else None
-            for name, declared in kind.fields.items():
-                way = ways[zlib.crc32(f"{kind.name}.{name}".encode()) % len(ways)]
-                if kind is schema.mutation_type:
-                    way = _effect if way in (_async, _mixed, None) else _effect_now
-                declared.resolve = way
-        elif isinstance(kind, GraphQLInterfaceType | GraphQLUnionType):
-            kind.resolve_type = None if abstract and drawn % 4 == 0 else _resolve_type
-    return schema

@@ -22,7 +22,9 @@ from graphql import (
 
 from gateway.compiler import Attribute, Batch, Call, Plan, Planner, Projection, Property, Resolve
 from gateway.planning import NATIVES
-from tests.compiler.chaos import Chaos, unleash, without_addresses
+from tests.compiler.chaos import Chaos
+from tests.compiler.oddities import without_addresses
+from tests.compiler.unleashed import unleash
 
 SPAN = {"low": "int_", "high": "int", "text": "text_", "marks": "l_"}
 

@@ -18,10 +18,11 @@ from gateway.compiler import Planner
 from gateway.contracts import build_contracts
 from schema.build import full_schema
 from tests.compiler.adversary import adversary, bare_adversary
-from tests.compiler.chaos import Chaos, unleash
+from tests.compiler.chaos import Chaos
 from tests.compiler.mangle import mangle
 from tests.compiler.oracle import Case, compare, find_operation, variable_differences
 from tests.compiler.planned import plan_all
+from tests.compiler.unleashed import unleash
 
 RATES = (0.0, 0.02, 0.15, 0.5)
 """Shares of wrong values: sound answers must take the fast way, a single wrong one must leave it in time."""

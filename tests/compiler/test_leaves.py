@@ -27,7 +27,7 @@ from graphql import (
 from gateway.compiler import Attribute, Call, Planner
 from gateway.planning import NATIVES
 from schema.build import full_schema
-from tests.compiler.chaos import Later, Number, Text, without_addresses
+from tests.compiler.oddities import Later, Number, Text, without_addresses
 from tests.compiler.oracle import Case, compare
 
 

@@ -17,6 +17,9 @@ async def _b(_info: Any) -> dict[str, Any]:
     return {"box": {"x": 3, "y": 4}}
 
 
+NAMES = [f"b{number}" for number in range(60)]
+"""Of so many one gets the address of what was forgotten."""
+TEXT = f"{{ a {{ x }} b {{ {' '.join(f'{name}: box {{ y }}' for name in NAMES)} }} }}"
 ROOT = {"a": {"x": 1, "y": 2}, "b": _b}
 
 
@@ -24,15 +27,15 @@ async def wrong_answers(executor_class: type[Executor[Any]], times: int) -> int:
     """How often a nested object comes with the selections of a root field that was done before."""
     wrong = 0
     for _ in range(times):
-        answer: Any = execute(SCHEMA, parse("{ a { x } b { box { y } } }"), ROOT, executor_class=executor_class)
-        wrong += (await answer).data["b"]["box"] != {"y": 4}
+        answer: Any = execute(SCHEMA, parse(TEXT), ROOT, executor_class=executor_class)
+        wrong += (await answer).data["b"] != {name: {"y": 4} for name in NAMES}
     return wrong
 
 
 async def test_graphql_core_mixes_up_selections() -> None:
     """When this fails, graphql-core is mended and ``SteadyExecutor`` and its likes can go."""
-    assert await wrong_answers(Executor, 2000) > 0
+    assert await wrong_answers(Executor, 100) > 0
 
 
 async def test_keeping_the_roots_field_details_mends_it() -> None:
-    assert await wrong_answers(SteadyExecutor, 2000) == 0
+    assert await wrong_answers(SteadyExecutor, 100) == 0

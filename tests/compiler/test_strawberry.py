@@ -23,8 +23,8 @@ from resolvers.context import Load, batched
 from resolvers.loading import Loader
 from schema.base import ALL, Int64, Money, exposes, money_field, query
 from schema.build import assemble
-from tests.compiler.chaos import Later
 from tests.compiler.mangle import mangle
+from tests.compiler.oddities import Later
 from tests.compiler.oracle import Case, compare
 from tests.compiler.test_differential import SCALARS, seeds
 

@@ -9,6 +9,10 @@ import pytest
 from models.database import Database
 from subscriptions import feeds
 from subscriptions import reader as log_reader
+from tests.realtime.city import city
+from tests.realtime.sockets import fresh, ready, shared, site
+
+__all__ = ["city", "fresh", "ready", "shared", "site"]
 
 
 @pytest.fixture

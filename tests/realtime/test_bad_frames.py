@@ -13,8 +13,7 @@ import orjson
 import pytest
 
 from tests.realtime.log import PATIENCE, until
-from tests.realtime.test_websocket import WAITING
-from tests.realtime.wire import Site, serve
+from tests.realtime.wire import WAITING, Site, serve
 
 TEXT, BINARY, CONTINUED, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 

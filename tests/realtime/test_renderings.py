@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from subscriptions import watchers
+from tests.realtime.city import SLOW, City, answer, follow
 from tests.realtime.log import until
-from tests.realtime.test_hub import SLOW, City, answer, city, follow  # noqa: F401
 from tests.realtime.wire import stage
 
 UNLUCKY = (
@@ -14,7 +14,7 @@ UNLUCKY = (
 )
 
 
-async def test_a_failure_does_not_wait_for_those_who_come_back(city: City) -> None:  # noqa: F811
+async def test_a_failure_does_not_wait_for_those_who_come_back(city: City) -> None:
     """While others, who were past the event that failed, keep their group."""
     stage().go.set()
     async with city.terminals("alice", "bob", "bob") as (alice, bob, other):
@@ -37,7 +37,7 @@ async def test_a_failure_does_not_wait_for_those_who_come_back(city: City) -> No
 
 
 async def test_no_more_than_there_is_room_for_waits_for_an_execution(
-    city: City,  # noqa: F811
+    city: City,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watchers, "QUEUE", 5)

@@ -14,8 +14,8 @@ from auth.principals import Held
 from core.ids import uuid7
 from models.identity import GrantRole
 from subscriptions import watchers
+from tests.realtime.city import City, answer, follow
 from tests.realtime.log import until
-from tests.realtime.test_hub import City, answer, city, follow  # noqa: F401
 from tests.realtime.wire import ALICE, stage
 
 WATCHED = (
@@ -26,13 +26,13 @@ MARKS = "subscription ($feed: String!) { marks(feed: $feed) { marks grants } }"
 PROMOTED = replace(ALICE, grants=(Held(GrantRole.STORE_CLERK, uuid7(), None),))
 
 
-async def known(city: City) -> None:  # noqa: F811
+async def known(city: City) -> None:
     """Until all connections know what was changed."""
     sockets = city.site.sockets._open
     await until(lambda: all(socket.principal is PROMOTED and not socket._suspended for socket in sockets))
 
 
-async def test_an_event_that_was_being_executed_while_it_is_caught_up_with(city: City) -> None:  # noqa: F811
+async def test_an_event_that_was_being_executed_while_it_is_caught_up_with(city: City) -> None:
     stage().go.set()
     async with city.terminals("alice", "alice") as (alice, back):
         first = await follow(alice, WATCHED, order=city.order)
@@ -56,7 +56,7 @@ async def test_an_event_that_was_being_executed_while_it_is_caught_up_with(city:
 
 @pytest.mark.parametrize("room", [1, 9])
 async def test_events_that_wait_for_their_execution(
-    city: City,  # noqa: F811
+    city: City,
     room: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -88,7 +88,7 @@ async def test_events_that_wait_for_their_execution(
         assert [(one["marks"], one["grants"]) for one in told] == [(["a"], 1), (["b"], 1), (["c"], 1)]
 
 
-async def test_a_state_that_was_held_back(city: City) -> None:  # noqa: F811
+async def test_a_state_that_was_held_back(city: City) -> None:
     authenticate = city.site.doorman.principal
     looked = asyncio.Event()
 
@@ -113,7 +113,7 @@ async def test_a_state_that_was_held_back(city: City) -> None:  # noqa: F811
         assert (told["marks"], told["grants"]) == (["a"], 1)
 
 
-async def test_a_first_look_at_a_state(city: City) -> None:  # noqa: F811
+async def test_a_first_look_at_a_state(city: City) -> None:
     stage().go.set()
     async with city.terminals("alice", "alice") as (alice, late):
         await follow(alice, STATE, store=city.store)
@@ -128,7 +128,7 @@ async def test_a_first_look_at_a_state(city: City) -> None:  # noqa: F811
         assert (await answer(late))["grants"] == 1
 
 
-async def test_a_source_that_nobody_shares(city: City) -> None:  # noqa: F811
+async def test_a_source_that_nobody_shares(city: City) -> None:
     async with city.terminals("alice") as (alice,):
         assert (await follow(alice, MARKS, feed=city.feed))["grants"] == 0
         city.site.doorman.answers["alice"] = PROMOTED

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from models.database import Database
 from subscriptions.updates import ResetReason
+from tests.realtime.city import City, answer, follow
 from tests.realtime.log import append, bare, new_feed, open_tails, reader, take, until
-from tests.realtime.test_hub import City, answer, city, follow  # noqa: F401
 from tests.realtime.wire import WATCH
 
 
@@ -113,7 +113,7 @@ async def test_one_who_comes_back_does_not_hide_it_from_those_who_were_there(dat
             assert [each[0].value.text for each in (await waiting, await coming)] == [now.event.text] * 2
 
 
-async def test_what_was_made_of_an_event_that_never_happened(city: City) -> None:  # noqa: F811
+async def test_what_was_made_of_an_event_that_never_happened(city: City) -> None:
     """A restored log under the same epoch gives the same cursors to other events."""
     async with city.terminals("alice", "bob") as terminals:
         for terminal in terminals:

@@ -22,8 +22,7 @@ from subscriptions import sse
 from tests.realtime import wire
 from tests.realtime.events import TOKEN, Browser, Event, browser
 from tests.realtime.log import append, new_feed, open_tails, reader, until
-from tests.realtime.test_websocket import WAITING
-from tests.realtime.wire import ALICE, WATCH, Site, serve, stage
+from tests.realtime.wire import ALICE, WAITING, WATCH, Site, serve, stage
 
 NUMBERS = "subscription { numbers(upTo: 2) { value } }"
 ALICES = {"authorization": "Bearer alice"}

@@ -205,6 +205,8 @@ STATE : Feed[list[str]] = Feed(
 WATCH = """subscription Watch($order: ID!, $after: String) {
   watch(order: $order, after: $after) { cursor kind marks reset { reason } } }"""
 
+WAITING = 'subscription { numbers(upTo: 1, end: "wait") { value } }'
+
 
 class Query:
     @query(str, *ALL)
