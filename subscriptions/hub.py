@@ -259,40 +259,36 @@ class Subscription(ABC):
         if events is None:
             self._task = asyncio.create_task(self._guarded(self._read()))
             return
-        try:
-            self._take_events(events)
-        except Exception as error:  # one event must not keep the others of its page from others
-            self.fail(error)
-
-    def _take_events(self, events: Sequence[Event]) -> None:
         if self._held is not None:
             self._read_again(events[0].offset - 1)
             return
         group = self.group
         assert group is not None and group.feed is not None
         feed = group.feed
-        shows = feed.shows
-        for event in events:
-            if self._waiting and len(self._waiting) >= watchers.QUEUE:
-                self._read_again(event.offset - 1)
-                return
-            rendering = group.of_event(event)
-            if shows is not None and not shows(self.context.principal, rendering.value):
-                self._read_again(event.offset - 1)
-                return
-            if rendering.body is not None and not self._waiting:
-                self._send(rendering, latest=False)
-                if feed.over is not None and feed.over(rendering.value):
-                    self.fail(None)
+        try:
+            for event in events:
+                if self._waiting and len(self._waiting) >= watchers.QUEUE:
+                    self._read_again(event.offset - 1)
                     return
-            else:
-                if self._waiting is None:
-                    self._waiting = deque()
-                self._waiting.append(rendering)
-                if rendering.made:
-                    self._flush()
+                rendering = group.of_event(event)
+                if feed.shows is not None and not feed.shows(self.context.principal, rendering.value):
+                    self._read_again(event.offset - 1)
+                    return
+                if rendering.body is not None and not self._waiting:
+                    self._send(rendering, latest=False)
+                    if feed.over is not None and feed.over(rendering.value):
+                        self.fail(None)
+                        return
                 else:
-                    rendering.when_made(self._flush)
+                    if self._waiting is None:
+                        self._waiting = deque()
+                    self._waiting.append(rendering)
+                    if rendering.made:
+                        self._flush()
+                    else:
+                        rendering.when_made(self._flush)
+        except Exception as error:  # one event must not keep the others of its page from others
+            self.fail(error)
 
     def _read_again(self, position: int) -> None:
         """Leave the shared stream, to read on from ``position`` with the time to ask whether that is allowed."""
