@@ -65,8 +65,6 @@ _RIDERS: Final = Shape(
     always=("id", "city_id"),
     derived={"location": _PLACE, "position": (*_PLACE, "accuracy_m", "heading", "speed")},
 )
-COLUMNS: Final = _RIDERS.choose().sql
-"""Of ``rider r``."""
 
 
 def placed(columns: Columns) -> Chosen[RiderRecord]:
