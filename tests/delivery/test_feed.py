@@ -117,8 +117,8 @@ async def test_consumer_and_store_follow_the_rider_until_the_end(city: City) -> 
         for follower in everybody:
             await follower.count(1)
             assert follower.values[0]["kind"] == "SNAPSHOT"
-        here = fix(1, crs="WGS84")
-        told = await trip.report(here, fix(0.5), here)
+        earlier, here = fix(0.5), fix(1, crs="WGS84")
+        told = await trip.report(here, earlier, here)
         assert (told["accepted"], told["ignored"], told["implausible"]) == (2, 1, [])
         place = to_gcj02(Point(39.912, 116.414, Crs.WGS84))
         for follower in everybody:

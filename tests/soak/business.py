@@ -15,7 +15,7 @@ from replay.day import Courier, Day, OrderPlan, Parameters, Restaurant
 from replay.operations import Operation
 from replay.town import Builder, RiderPerson, Shop, Town, new_run
 
-PATIENCE = 90.0
+PATIENCE = 240.0
 """Seconds for which somebody tries the same thing again."""
 OFFERED_WITHIN = 15.0
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from random import SystemRandom
 
 from tests.engines import Reaper, temporary_folder
 from tests.soak.soak import Plan, run
 
 
 async def test_nothing_is_lost_whatever_breaks(reaper: Reaper) -> None:
-    plan = Plan(seconds=18, seed=SystemRandom().randrange(1_000_000))
+    # The same troubles every time; `make soak` finds new ones.
+    plan = Plan(seconds=18, seed=271_828)
     report = await run(plan, reaper, temporary_folder(reaper))
     print(report.text())
     if not report.good:
