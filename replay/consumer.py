@@ -190,7 +190,8 @@ class Consumer:
 
     async def _confirm(self) -> None:
         run = self._run
-        await self._stage.api.call(operations.CONFIRM_RECEIPT, self._session, order=run.id)
+        key = f"{self._stage.run}:{run.plan.name}:confirm"
+        await self._stage.api.call(operations.CONFIRM_RECEIPT, self._session, order=run.id, idempotencyKey=key)
         if await self._see(lambda: run.state == "COMPLETED", OWED_WITHIN):
             run.outcome = Outcome.DELIVERED
         else:

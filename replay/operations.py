@@ -100,7 +100,7 @@ PAY_ORDER = _mutation("payOrder", "order: ID!, idempotencyKey: String!", "Paymen
 CANCEL_ORDER = _mutation(
     "cancelOrder", "order: ID!, reason: String!, idempotencyKey: String!", "Order", "id version state"
 )
-CONFIRM_RECEIPT = _mutation("confirmReceipt", "order: ID!", "Order", "id version state")
+CONFIRM_RECEIPT = _mutation("confirmReceipt", "order: ID!, idempotencyKey: String!", "Order", "id version state")
 ORDER_NOW = _operation("""query OrderNow($order: ID!) { order(id: $order) {
     id version state delivery { state } } }""")
 RIDER_LOCATION_NOW = _operation("""query RiderLocationNow($order: ID!) { order(id: $order) {

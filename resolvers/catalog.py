@@ -56,8 +56,8 @@ async def set_item_availability(context: Context, item: str, available: bool) ->
 
 
 @action
-async def set_stock(context: Context, sku: str, stock: int | None) -> SkuRecord:
-    return await catalog.set_stock(context.runtime, context.principal, key("Sku", sku), stock)
+async def set_stock(context: Context, sku: str, stock: int | None, idempotency_key: str) -> SkuRecord:
+    return await catalog.set_stock(context.runtime, context.principal, key("Sku", sku), stock, idempotency_key)
 
 
 NODES: Final[dict[str, Callable[[Context, UUID], Awaitable[object | None]]]] = {

@@ -170,7 +170,7 @@ Named = Callable[..., Awaitable[OrderRecord]]
 
 @action
 async def step(context: Context, service: Named, order: str, *args: Any) -> OrderRecord:
-    """An action of one order that takes no key: ``service(runtime, principal, order key, *args)``."""
+    """An action of one order: ``service(runtime, principal, order key, *args)``."""
     return await service(context.runtime, context.principal, key("Order", order), *args)
 
 
@@ -190,8 +190,8 @@ async def hand_over_order(context: Context, order: str) -> object:
     return await step(context, actions.hand_over, order)
 
 
-async def confirm_receipt(context: Context, order: str) -> object:
-    return await step(context, actions.confirm_receipt, order)
+async def confirm_receipt(context: Context, order: str, idempotency_key: str) -> object:
+    return await step(context, actions.confirm_receipt, order, idempotency_key)
 
 
 async def cancel_order(context: Context, order: str, reason: str, idempotency_key: str) -> object:

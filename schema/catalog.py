@@ -28,7 +28,7 @@ from schema.base import (
     shared,
     sized,
 )  # fmt: skip
-from services import catalog
+from services import catalog, errors
 
 if TYPE_CHECKING:
     from schema.files import Picture
@@ -155,7 +155,7 @@ class CatalogMutation:
         """Take an item off the menu for the moment, or put it back."""
         return await resolvers.set_item_availability(info.context, item, available)
 
-    @mutation(result("SetStockResult", Sku), M)
-    async def set_stock(self, info: Info, sku: ID, stock: int | None = None) -> object:
+    @mutation(result("SetStockResult", Sku, errors.IdempotencyConflict), M)
+    async def set_stock(self, info: Info, sku: ID, idempotency_key: str, stock: int | None = None) -> object:
         """Say how many units can still be bought from now on; null stops counting."""
-        return await resolvers.set_stock(info.context, sku, stock)
+        return await resolvers.set_stock(info.context, sku, stock, idempotency_key)

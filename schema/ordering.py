@@ -320,10 +320,10 @@ class OrderingMutation:
         """Call the order off; what was paid is refunded."""
         return await resolvers.cancel_order(info.context, order, reason, idempotency_key)
 
-    @mutation(result("ConfirmReceiptResult", Order, *STEP), C)
-    async def confirm_receipt(self, info: Info, order: strawberry.ID) -> object:
+    @mutation(result("ConfirmReceiptResult", Order, *KEYED), C)
+    async def confirm_receipt(self, info: Info, order: strawberry.ID, idempotency_key: str) -> object:
         """I have it: the order is complete."""
-        return await resolvers.confirm_receipt(info.context, order)
+        return await resolvers.confirm_receipt(info.context, order, idempotency_key)
 
     @mutation(result("AcceptOrderResult", Order, *STEP), M)
     async def accept_order(self, info: Info, order: strawberry.ID, prep_minutes: int | None = None) -> object:

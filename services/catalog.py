@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from auth.principals import Principal
+from services import idempotency
 from services.columns import ALL, Chosen, Columns, Shape, Wanted
 from services.errors import InvalidInput, NotFound, PermissionDenied
 from services.merchants.actions import refresh_search
@@ -280,14 +281,18 @@ async def set_item_availability(runtime: Runtime, principal: Principal, item_id:
     return (await items_by_ids(runtime, [item_id]))[item_id]
 
 
-async def set_stock(runtime: Runtime, principal: Principal, sku_id: UUID, stock: int | None) -> SkuRecord:
+async def set_stock(runtime: Runtime, principal: Principal, sku_id: UUID, stock: int | None, key: str) -> SkuRecord:
     """``stock`` units can be bought from now on, besides those held and sold; None: stop counting.
 
-    Any staff of the store may. Raises NotFound, InvalidInput.
+    Any staff of the store may. A repetition under the same ``key`` sells again nothing that was sold in between.
+    Raises NotFound, InvalidInput, IdempotencyConflict.
     """
     if stock is not None:
         within("stock", stock, 0, PRICE_LIMIT)
     async with transaction(runtime) as unit:
+        answer = await idempotency.recall(unit, principal, key, "setStock", [sku_id, stock])
+        if answer is not None:
+            return SkuRecord(**dict(answer, id=UUID(answer["id"]), item_id=UUID(answer["item_id"])))
         # One statement: orders that hold or sell units at this moment are before it or after it.
         row = await unit.sql.fetchrow(
             """UPDATE sku s SET total = s.held + s.sold + $2::bigint
@@ -300,7 +305,9 @@ async def set_stock(runtime: Runtime, principal: Principal, sku_id: UUID, stock:
         )
         if row is None:
             raise NotFound(resource="Sku")
-    return SkuRecord(**row)
+        sku = SkuRecord(**row)
+        await idempotency.remember(unit, principal, key, asdict(sku))
+    return sku
 
 
 def require_managing(principal: Principal, store_id: UUID, resource: str) -> None:

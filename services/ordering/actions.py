@@ -86,8 +86,6 @@ async def _advance(
         await changes.apply(unit, order, action, actor, **({stamp: unit.now} if stamp else {}))
         if order.state is OrderState.DELIVERED:
             _complete_later(unit, order)
-        if order.state is OrderState.COMPLETED:
-            await payments.settle(unit, order)
         return await changes.save(unit, order, type, actor)
 
 
@@ -110,9 +108,24 @@ async def hand_over(runtime: Runtime, principal: Principal, order_id: UUID) -> O
     return await _advance(runtime, principal, order_id, OrderAction.HAND_OVER, "order.handed_over", "delivered_at")
 
 
-async def confirm_receipt(runtime: Runtime, principal: Principal, order_id: UUID) -> OrderRecord:
-    """The consumer confirms; the money is split. Raises NotFound, OrderActionNotAllowed."""
-    return await _advance(runtime, principal, order_id, OrderAction.COMPLETE, "order.completed", "completed_at")
+async def confirm_receipt(runtime: Runtime, principal: Principal, order_id: UUID, key: str) -> OrderRecord:
+    """The consumer confirms; the money is split. Raises NotFound, InvalidInput, OrderActionNotAllowed,
+    IdempotencyConflict."""
+    async with transaction(runtime) as unit:
+        answer = await idempotency.recall(unit, principal, key, "confirmReceipt", [order_id])
+        if answer is not None:
+            return order_from_json(answer)
+        order, actor = await changes.lock_for(unit, principal, order_id)
+        await _settle(unit, order, actor)
+        await idempotency.remember(unit, principal, key, order_to_json(order))
+        return order
+
+
+async def _settle(unit: Unit, order: OrderRecord, actor: Actor) -> None:
+    """Complete the delivered order and split its money."""
+    await changes.apply(unit, order, OrderAction.COMPLETE, actor, completed_at=unit.now)
+    await payments.settle(unit, order)
+    await changes.save(unit, order, "order.completed", actor)
 
 
 async def cancel(runtime: Runtime, principal: Principal, order_id: UUID, reason: str, key: str) -> OrderRecord:
@@ -198,9 +211,7 @@ async def _complete(runtime: Runtime, payload: dict[str, Any]) -> None:
     async with transaction(runtime) as unit:
         order = await changes.lock(unit, UUID(payload["order"]))
         if order.state is OrderState.DELIVERED:
-            await changes.apply(unit, order, OrderAction.COMPLETE, Actor.SYSTEM, completed_at=unit.now)
-            await payments.settle(unit, order)
-            await changes.save(unit, order, "order.completed", Actor.SYSTEM)
+            await _settle(unit, order, Actor.SYSTEM)
 
 
 JOBS = {

@@ -206,7 +206,7 @@ class Day:
             case "READY":
                 moves = [("hand over", owner, doc.HAND_OVER, on), ("cancel", admin, doc.CANCEL, keyed)]
             case "DELIVERED":
-                moves = [("confirm", guest, doc.CONFIRM, on), ("refund", admin, doc.REFUND, keyed)]
+                moves = [("confirm", guest, doc.CONFIRM, keyed), ("refund", admin, doc.REFUND, keyed)]
             case "PICKED_UP" | "COMPLETED":
                 moves = [("refund", owner, doc.REFUND, keyed)]
             case _:

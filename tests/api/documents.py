@@ -53,7 +53,8 @@ ACCEPT = """mutation ($order: ID!) { acceptOrder(order: $order, prepMinutes: 5) 
 START = on_order("startPreparing")
 READY = on_order("markOrderReady")
 HAND_OVER = on_order("handOverOrder")
-CONFIRM = on_order("confirmReceipt")
+CONFIRM = f"""mutation ($order: ID!, $key: String!) {{ confirmReceipt(order: $order, idempotencyKey: $key) {{
+    ... on Order {{ __typename id version state }} {ERROR} }} }}"""
 
 
 def on_delivery(name: str) -> str:

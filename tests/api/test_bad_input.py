@@ -248,7 +248,8 @@ async def test_a_closed_store_and_what_is_sold_out(city: City) -> None:
     quote = await city.quote(token, store, sku)
     status = """mutation ($s: ID!, $to: StoreStatus!) { setStoreStatus(store: $s, status: $to) { ... on Store { status }
         ... on UserError { code } } }"""
-    stock = """mutation ($s: ID!, $n: Int) { setStock(sku: $s, stock: $n) { ... on Sku { stock }
+    stock = """mutation ($s: ID!, $n: Int, $key: String!) {
+        setStock(sku: $s, stock: $n, idempotencyKey: $key) { ... on Sku { stock }
         ... on UserError { code } } }"""
     for to in ("CLOSED", "PAUSED"):
         await city.do(owner, status, s=store, to=to)
@@ -257,14 +258,14 @@ async def test_a_closed_store_and_what_is_sold_out(city: City) -> None:
             placed = await city.do(token, doc.PLACE, key=key(), input=place_input(quote["id"]))
             assert placed["code"] == "STORE_CLOSED"
     await city.do(owner, status, s=store, to="OPEN")
-    await city.do(owner, stock, s=sku, n=1)
+    await city.do(owner, stock, s=sku, n=1, key=key())
     async with nothing_written(city):
         assert await quote_code(city, token, store, lines) == "INSUFFICIENT_STOCK"
         assert (await city.do(token, doc.PLACE, key=key(), input=place_input(quote["id"])))[
             "code"
         ] == "INSUFFICIENT_STOCK"
-        assert (await city.do(owner, stock, s=sku, n=-1))["code"] == "INVALID_INPUT"
-    await city.do(owner, stock, s=sku, n=None)
+        assert (await city.do(owner, stock, s=sku, n=-1, key=key()))["code"] == "INVALID_INPUT"
+    await city.do(owner, stock, s=sku, n=None, key=key())
     assert await quote_code(city, token, store, lines) is None
 
 

@@ -84,7 +84,7 @@ async def finish(city: City, side: Side) -> None:
         (side.owner, doc.READY, {"order": side.order}),
         (side.rider, doc.PICK_UP, {"delivery": side.delivery}),
         (side.rider, doc.COMPLETE, {"delivery": side.delivery}),
-        (side.consumer, doc.CONFIRM, {"order": side.order}),
+        (side.consumer, doc.CONFIRM, {"order": side.order, "key": key()}),
         (side.owner, doc.REFUND, {"order": side.order, "key": key()}),
         (side.consumer, doc.CANCEL_TICKET, {"ticket": side.ticket}),
         (side.rider, doc.GO_OFFLINE, {}),

@@ -17,7 +17,7 @@ from core.ids import uuid7
 from models.identity import GrantRole
 from services import catalog, inventory
 from services.catalog import NewItem, NewSku
-from services.errors import InsufficientStock, InvalidInput, NotFound
+from services.errors import IdempotencyConflict, InsufficientStock, InvalidInput, NotFound
 from services.unit import transaction
 from tests.merchants.world import World, make_world
 from tests.support import make_runtime
@@ -46,7 +46,7 @@ class Shop:
             await action(unit, quantities)
 
     async def set_stock(self, sku_id: UUID, stock: int | None) -> Any:
-        return await catalog.set_stock(self.world.runtime, self.world.staff(self.store_id), sku_id, stock)
+        return await catalog.set_stock(self.world.runtime, self.world.staff(self.store_id), sku_id, stock, str(uuid7()))
 
 
 @pytest.fixture(scope="module")
@@ -183,16 +183,36 @@ async def test_stock_is_set_by_staff_of_the_store(shop: Shop) -> None:
     [sku] = await shop.skus(1)
     runtime, world = shop.world.runtime, shop.world
     clerk = world.staff(shop.store_id, GrantRole.STORE_CLERK)
-    assert (await catalog.set_stock(runtime, clerk, sku, 9)).stock == 9
+    assert (await catalog.set_stock(runtime, clerk, sku, 9, "nine")).stock == 9
     for principal in (world.staff(uuid7()), world.owner, world.admin):
         with pytest.raises(NotFound):
-            await catalog.set_stock(runtime, principal, sku, 1)
+            await catalog.set_stock(runtime, principal, sku, 1, "one")
     with pytest.raises(NotFound):
-        await catalog.set_stock(runtime, clerk, uuid7(), 1)
+        await catalog.set_stock(runtime, clerk, uuid7(), 1, "one")
     for stock in (-1, 10**9 + 1):
         with pytest.raises(InvalidInput):
-            await catalog.set_stock(runtime, clerk, sku, stock)
+            await catalog.set_stock(runtime, clerk, sku, stock, "bad")
     assert await shop.state(sku) == (9, 0, 0)
+
+
+async def test_a_count_that_is_told_again_sells_nothing_twice(shop: Shop) -> None:
+    """The answer to the first request was lost; what was bought since is not for sale again."""
+    [sku, other] = await shop.skus(1, 1)
+    clerk = shop.world.staff(shop.store_id, GrantRole.STORE_CLERK)
+
+    async def count(sku_id: UUID, stock: int | None, key: str = "counted") -> Any:
+        return await catalog.set_stock(shop.world.runtime, clerk, sku_id, stock, key)
+
+    answers = await asyncio.gather(*(count(sku, 5) for _ in range(6)))
+    assert all(answer == answers[0] for answer in answers) and answers[0].stock == 5
+    await shop.do(inventory.hold, {sku: 2})
+    assert await count(sku, 5) == answers[0]
+    assert await shop.state(sku) == (5, 2, 0)
+    for changed in ((sku, 4), (sku, None), (other, 5)):
+        with pytest.raises(IdempotencyConflict):
+            await count(*changed)
+    assert (await count(sku, 5, "counted again")).stock == 5
+    assert await shop.state(sku) == (7, 2, 0)
 
 
 STEPS = st.lists(

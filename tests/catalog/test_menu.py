@@ -79,7 +79,7 @@ async def test_an_item_is_sold_out_when_nothing_of_any_sku_is_left(shop: Shop) -
     item = (await catalog.items_by_ids(runtime, [item.id]))[item.id]
     assert item.is_sold_out
     assert [sku.stock for sku in item.skus] == [0, 0]
-    await catalog.set_stock(runtime, shop.owner, item.skus[1].id, None)
+    await catalog.set_stock(runtime, shop.owner, item.skus[1].id, None, "uncount")
     assert not (await catalog.items_by_ids(runtime, [item.id]))[item.id].is_sold_out
 
 
@@ -272,10 +272,10 @@ async def test_nodes_and_actions_in_the_graph(shop: Shop) -> None:
     data = await ask(
         """mutation($item: ID!, $sku: ID!) {
             off: setItemAvailability(item: $item, available: false) { ... on Item { isAvailable } }
-            some: setStock(sku: $sku, stock: 8) { ... on Sku { stock } }
-            bad: setStock(sku: $sku, stock: -8) { ... on InvalidInput { field } }
-            free: setStock(sku: $sku) { ... on Sku { stock } }
-            wrong: setStock(sku: $item, stock: 1) { ... on NotFound { resource } } }""",
+            some: setStock(sku: $sku, stock: 8, idempotencyKey: "some") { ... on Sku { stock } }
+            bad: setStock(sku: $sku, stock: -8, idempotencyKey: "bad") { ... on InvalidInput { field } }
+            free: setStock(sku: $sku, idempotencyKey: "free") { ... on Sku { stock } }
+            wrong: setStock(sku: $item, stock: 1, idempotencyKey: "wrong") { ... on NotFound { resource } } }""",
         shop.clerk,
         item=item["id"],
         sku=item["skus"][0]["id"],

@@ -109,7 +109,7 @@ async def test_unavailable_items_and_missing_stock_are_told_with_their_facts(men
     assert (caught.value.sku, caught.value.available, caught.value.requested) == (menu.small, 3, 4)
     assert caught.value.name == "牛肉面 小"
     staff = menu.world.staff(menu.store.id)
-    await catalog.set_stock(menu.world.runtime, staff, menu.small, None)
+    await catalog.set_stock(menu.world.runtime, staff, menu.small, None, "uncount")
     assert len(await menu.quote(*wanted)) == 2
     await catalog.set_item_availability(menu.world.runtime, staff, menu.noodles.id, False)
     with pytest.raises(ItemUnavailable) as unavailable:

@@ -73,7 +73,7 @@ async def drive(city: City, who: dict[str, str], order: str, cut: Any) -> None:
         (who["merchant"], doc.READY, {"order": order}),
         (who["rider"], doc.PICK_UP, {"delivery": delivery}),
         (who["rider"], doc.COMPLETE, {"delivery": delivery}),
-        (who["consumer"], doc.CONFIRM, {"order": order}),
+        (who["consumer"], doc.CONFIRM, {"order": order, "key": "received"}),
     ]
     for number, (token, document, variables) in enumerate(steps, 2):
         await cut(number)

@@ -200,7 +200,7 @@ async def test_nothing_is_lost_over_cuts_and_restarts(database_url: str, tmp_pat
             await site.restart()
             await site.city.do(owner, doc.HAND_OVER, order=order)
             site.proxy.cut()
-            await site.city.do(guest, doc.CONFIRM, order=order)
+            await site.city.do(guest, doc.CONFIRM, order=order, key="received")
             await run.type("order.completed")
             log = await log_of(site.city, order)
             first, *events = run.updates

@@ -140,7 +140,7 @@ async def lively(town: Town) -> Town:
     done = await city.paid(consumer, ids["store"], ids["sku"], "PICKUP")
     for document in (doc.ACCEPT, doc.READY, doc.HAND_OVER):
         await city.do(owner, document, order=done)
-    await city.do(consumer, doc.CONFIRM, order=done)
+    await city.do(consumer, doc.CONFIRM, order=done, key=key())
     searching = await city.paid(consumer, ids["store"], ids["sku"])
     await city.do(owner, doc.ACCEPT, order=searching)
     await city.do(await city.consumer(), doc.TAKE, store=ids["store"], size=4, key=key())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
 
@@ -57,7 +58,7 @@ async def test_a_delivery_from_quote_to_completion(city: City) -> None:
     await actions.mark_ready(runtime, city.clerk, order.id)
     await tasks.pick_up(runtime, rider, delivery)
     await tasks.complete(runtime, rider, delivery)
-    done = await actions.confirm_receipt(runtime, city.consumer, order.id)
+    done = await actions.confirm_receipt(runtime, city.consumer, order.id, "received")
 
     assert done.state is OrderState.COMPLETED
     free = await delivery_reading.rider_of(runtime, rider)
@@ -154,6 +155,31 @@ async def test_the_same_key_gives_the_same_answer_also_at_once(city: City) -> No
     assert await tap("another") is QuoteAlreadyUsed
     with pytest.raises(IdempotencyConflict):
         await placing.place(city.runtime, city.consumer, quote.id, None, None, "other note", "same")
+
+
+async def test_a_receipt_confirmed_again_is_the_same_receipt(city: City) -> None:
+    """The money is split once, and who heard no answer is told of that once, however often they ask."""
+    order, other = await city.accepted(mode=FulfilmentMode.PICKUP), await city.accepted(mode=FulfilmentMode.PICKUP)
+    for each in (order, other):
+        await actions.mark_ready(city.runtime, city.clerk, each.id)
+
+    async def confirm(key: str, of: UUID = order.id) -> object:
+        done = await actions.confirm_receipt(city.runtime, city.consumer, of, key)
+        return done.state, done.version, done.completed_at
+
+    with pytest.raises(OrderActionNotAllowed):
+        await confirm("received")
+    for each in (order, other):
+        await actions.hand_over(city.runtime, city.clerk, each.id)
+    answers = await asyncio.gather(*[confirm("received") for _ in range(8)])  # a refusal is not kept
+    assert len(set(answers)) == 1 and answers[0] == await confirm("received")
+    with pytest.raises(IdempotencyConflict):
+        await confirm("received", other.id)
+    with pytest.raises(OrderActionNotAllowed):
+        await confirm("another key")
+    log = await feeds.read(city.runtime.database, feeds.ORDER.of(order.id), 0)
+    assert [e.type for e in log].count("order.completed") == 1
+    assert (await city.escrow())["escrow"] == -other.total
 
 
 async def test_thirty_buyers_of_twenty_units(city: City) -> None:

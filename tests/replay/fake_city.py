@@ -210,7 +210,7 @@ class FakeCity:
             return {"code": "ORDER_ACTION_NOT_ALLOWED", "message": "cancelled"}
         return self.step(order, "READY", "order.ready")
 
-    def on_confirmReceipt(self, user: str, order: str) -> Any:
+    def on_confirmReceipt(self, user: str, order: str, idempotencyKey: str) -> Any:
         return self.step(order, "COMPLETED", "order.completed")
 
     def on_cancelOrder(self, user: str, order: str, reason: str, idempotencyKey: str) -> Any:

@@ -228,7 +228,7 @@ class Business:
         for step in (operations.ACCEPT_OFFER, operations.ARRIVE_AT_STORE, operations.PICK_UP, operations.COMPLETE):
             await self.do(step, rider, delivery=delivery["id"])
             await pause()
-        await self.do(operations.CONFIRM_RECEIPT, buyer, order=order)
+        await self.do(operations.CONFIRM_RECEIPT, buyer, order=order, idempotencyKey=f"soak {number} receipt")
         return "completed"
 
     async def _pay(self, url: str) -> None:

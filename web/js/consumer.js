@@ -225,7 +225,7 @@ export class ConsumerScreen extends Component {
   }
 
   confirmReceipt(order) {
-    return this.run(`receipt:${order.id}`, () => this.client.act(ops.CONFIRM_RECEIPT, { order: order.id }));
+    return this.run(`receipt:${order.id}`, () => this.client.act(ops.CONFIRM_RECEIPT, { order: order.id, key: `receipt-${order.id}` }));
   }
 
   showOrders() {

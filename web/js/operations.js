@@ -69,8 +69,8 @@ export const PAY_ORDER = `mutation PayOrder($order: ID!, $key: String!) {
 export const CANCEL_ORDER = `mutation CancelOrder($order: ID!, $reason: String!, $key: String!) {
   cancelOrder(order: $order, reason: $reason, idempotencyKey: $key) { __typename ... on Order { id version } ${REFUSAL} }
 }`;
-export const CONFIRM_RECEIPT = `mutation ConfirmReceipt($order: ID!) {
-  confirmReceipt(order: $order) { __typename ... on Order { id version } ${REFUSAL} }
+export const CONFIRM_RECEIPT = `mutation ConfirmReceipt($order: ID!, $key: String!) {
+  confirmReceipt(order: $order, idempotencyKey: $key) { __typename ... on Order { id version } ${REFUSAL} }
 }`;
 export const MY_ORDERS = `query MyOrders($first: Int!, $after: String) {
   myOrders(first: $first, after: $after) {
