@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+from yarl import URL
 
 from auth.principals import View
 from services import identity
@@ -28,6 +29,22 @@ async def test_exporting_and_leaving(city: City) -> None:
     code = message["text"].split()[1]
     assert (await city.do(token, DELETE, code=code))["dueAt"]
     assert (await city.post({"query": "{ viewer { kind } }"}, token))[0] == 401
+
+
+async def test_the_sandboxs_telephone_reads_any_spelling_and_refuses_what_is_no_number(city: City) -> None:
+    number, stranger = new_phone(), new_phone()
+    await city.program.runtime.sms.send(number, "Hello 123456")
+
+    async def read(phone: str) -> tuple[int, str]:
+        async with city.http.get(URL(f"{city.url}/sandbox/sms?phone={phone}", encoded=True)) as response:
+            return response.status, await response.text()
+
+    for spelling in (number, number.replace("+", "%2B"), number[1:], f"{number[:6]}%20{number[6:]}"):
+        status, body = await read(spelling)
+        assert status == 200 and [message["text"] for message in orjson.loads(body)] == ["Hello 123456"], spelling
+    assert await read(stranger) == (200, "[]")
+    for wrong in ("", "%00", "%FF", "12", "%E2%80%AE" * 50, "9" * 5000):
+        assert await read(wrong) == (400, "phone is not a phone number"), wrong
 
 
 async def test_who_has_an_open_order_stays(city: City) -> None:
