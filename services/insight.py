@@ -22,10 +22,10 @@ from services.columns import ALL, Columns
 from services.delivery.reading import RiderRecord
 from services.errors import NotFound
 from services.merchants import StoreRecord
+from services.merchants.business_day import business_date_sql
 from services.merchants.hours import open_now_sql
 from services.ordering.records import DeliveryRecord
 from services.pages import of_each
-from services.queueing.rules import business_date_sql
 from services.runtime import Runtime
 
 MAX_STORES: Final = 5_000

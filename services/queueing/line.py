@@ -35,6 +35,7 @@ from services.errors import (
     QueueEmpty,
 )
 from services.merchants import StoreRecord
+from services.merchants.business_day import business_date, business_date_sql, business_day_end
 from services.queueing.reading import COLUMNS, T_COLUMNS, boards_at, plain, view, view_of
 from services.queueing.rules import (
     EVENTS,
@@ -44,9 +45,6 @@ from services.queueing.rules import (
     Board,
     Ticket,
     actor_of,
-    business_date,
-    business_date_sql,
-    business_day_end,
 )
 from services.runtime import Runtime
 from services.unit import Unit, transaction

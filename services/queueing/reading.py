@@ -14,6 +14,7 @@ from models.queueing import QueueTicketState
 from services.access import signed_in
 from services.columns import ALL, Chosen, Columns, Shape, Wanted, by_value
 from services.errors import NotFound
+from services.merchants.business_day import business_date_sql
 from services.queueing.rules import (
     OPEN_STATES,
     PACE_WINDOW,
@@ -22,7 +23,6 @@ from services.queueing.rules import (
     Pace,
     Ticket,
     actor_of,
-    business_date_sql,
     estimate_minutes,
     wait_of_newcomer,
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from auth.principals import Principal, View
 from models.queueing import QueueAction, QueueTicketState
@@ -18,8 +17,6 @@ REQUEUE_BEHIND: Final = 3
 PACE_WINDOW: Final = timedelta(hours=1)
 PACE_INTERVALS: Final = 3
 """Intervals between seatings that must have been observed within the window before they are believed."""
-DAY_STARTS: Final = timedelta(hours=4)
-"""A business date begins at 04:00 local time, so that a line is not cut off at midnight in a shop open late."""
 
 
 class Actor(StrEnum):
@@ -145,22 +142,6 @@ def wait_of_newcomer(waiting: int, table_count: int, turn_minutes: int, pace: Pa
     if waiting == 0 and pace.seatings < table_count:
         return 0
     return estimate_minutes(waiting + 1, table_count, turn_minutes, pace, now)
-
-
-def business_date(timezone: str, now: datetime) -> date:
-    """The business date at ``now``: the local calendar day, counted from DAY_STARTS."""
-    return (now.astimezone(ZoneInfo(timezone)).replace(tzinfo=None) - DAY_STARTS).date()
-
-
-def business_date_sql(at: str, timezone: str) -> str:
-    """:func:`business_date` as an SQL expression."""
-    return f"(({at} AT TIME ZONE {timezone}) - interval '{DAY_STARTS // timedelta(hours=1)} hours')::date"
-
-
-def business_day_end(timezone: str, day: date) -> datetime:
-    """The instant at which the business date ``day`` is over, in UTC."""
-    starts = (datetime.min + DAY_STARTS).time()
-    return datetime.combine(day + timedelta(days=1), starts, ZoneInfo(timezone)).astimezone(UTC)
 
 
 def actor_of(principal: Principal, ticket: Ticket) -> Actor | None:

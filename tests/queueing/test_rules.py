@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.ids import uuid7
 from models.queueing import QueueAction, QueueTicketState
+from services.merchants.business_day import business_date, business_day_end
 from services.queueing.rules import (
     TRANSITIONS,
     Actor,
@@ -18,8 +19,6 @@ from services.queueing.rules import (
     Ticket,
     actor_of,
     available_actions,
-    business_date,
-    business_day_end,
     estimate_minutes,
 )
 from tests.queueing.world import admin_of, consumer, staff_of
