@@ -33,7 +33,7 @@ from typing import Any
 import aiohttp
 
 COMMAND = """id state payload { __typename
-    ... on PrintTicket { kind title number mode table note placedAt dueAt total { amount currency }
+    ... on PrintTicket { kind title number pickupNumber mode table note placedAt dueAt total { amount currency }
         lines { name options quantity total { amount } } }
     ... on OpenGate { gate seconds reason }
     ... on ShowBoard { board store { id } } }"""
@@ -294,7 +294,8 @@ def ticket(content: dict[str, Any], width: int = 32) -> str:
     """A ticket laid out for a narrow printer."""
     lines = ["-" * width, content["kind"].center(width), content["title"][:width].center(width)]
     if content["number"]:
-        lines.append(f"#{content['number'][-4:]}  {content['mode']}  {content['table'] or ''}".rstrip())
+        called = content["pickupNumber"] or content["number"][-4:]
+        lines.append(f"#{called}  {content['mode']}  {content['table'] or ''}".rstrip())
     for line in content["lines"]:
         price = "" if line["total"] is None else f"{int(line['total']['amount']) / 100:.2f}"
         lines.append(f"{line['quantity']} x {line['name']}".ljust(width - len(price)) + price)

@@ -69,6 +69,7 @@ class Quote(Model):
 class Order(Model):
     id = fields.UUIDField(primary_key=True, default=uuid7)
     number = fields.CharField(max_length=20)
+    pickup_number = fields.IntField(null=True)
     state = fields.CharEnumField(OrderState, max_length=10)
     mode = fields.CharEnumField(FulfilmentMode, max_length=8)
     version = fields.IntField()

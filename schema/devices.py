@@ -96,6 +96,7 @@ class PrintTicket:
     kind: TicketKind
     title: str
     number: str | None = strawberry.field(description="Of the order.")
+    pickup_number: int | None = strawberry.field(description="Of the order: to be printed large.")
     mode: FulfilmentMode | None
     table: str | None
     lines: list[TicketLine]

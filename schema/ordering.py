@@ -152,6 +152,9 @@ def _address(root: Any, info: Info) -> AddressRecord | None:
 class Order(Node):
     id: strawberry.ID = node_id("Order")
     number: str
+    pickup_number: int | None = strawberry.field(
+        description="What people call at the counter: counts the store's paid orders of a business day, from 1."
+    )
     state: OrderState
     mode: FulfilmentMode
     version: int = strawberry.field(description="Counts the order's events; grows by one with each.")

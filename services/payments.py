@@ -20,6 +20,7 @@ from models.payments import Payment, PaymentState, RefundState
 from services import idempotency, inventory, ledger
 from services.columns import ALL, Columns, Shape, by_value
 from services.errors import InvalidInput, PaymentFailed, RefundExceedsCaptured
+from services.merchants.business_day import business_date_sql
 from services.merchants.checks import text
 from services.ordering import changes
 from services.ordering.machine import CLOSED, Actor, require
@@ -29,6 +30,12 @@ from services.unit import Unit, transaction
 
 log = logs.get(__name__)
 
+_NEXT_OF_DAY: Final = f"""
+INSERT INTO store_day AS d (store_id, business_date, paid_orders)
+SELECT id, {business_date_sql("$2::timestamptz", "timezone")}, 1 FROM store WHERE id = $1
+ON CONFLICT (store_id, business_date) DO UPDATE SET paid_orders = d.paid_orders + 1
+RETURNING paid_orders
+"""
 CHANNELS = frozenset({"sandbox"})
 MAX_REASON: Final = 200
 
@@ -175,6 +182,7 @@ async def _mark_paid(unit: Unit, order: OrderRecord) -> None:
     accept_by = unit.now + unit.runtime.settings.accept_ttl
     await changes.apply(unit, order, OrderAction.PAY, Actor.SYSTEM, paid_at=unit.now, accept_by=accept_by)
     await inventory.commit_sold(unit, await quantities(unit, order.id))
+    order.pickup_number = await unit.sql.fetchval(_NEXT_OF_DAY, order.store_id, unit.now)
     unit.enqueue("order_accept_deadline", {"order": order.id}, at=accept_by)
     await changes.save(unit, order, "order.paid", Actor.SYSTEM)
 

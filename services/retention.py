@@ -41,6 +41,7 @@ RULES: Final = (
     Rule("track_point", "recorded_at < $1", lambda s: s.track_retention),
     Rule("idempotency_record", "created_at < $1", lambda s: s.idempotency_retention),
     Rule("quote", """expires_at < $1 AND NOT EXISTS (SELECT FROM "order" o WHERE o.quote_id = quote.id)"""),
+    Rule("store_day", "business_date < $1::timestamptz::date", lambda settings: timedelta(days=3)),
     Rule("device_command", "closed_at < $1", lambda s: s.device_command_retention),
     # With their attempts. What waits at a disabled endpoint is not kept for ever. What is in the event log still keeps
     # its delivery: a replay would otherwise send it under another id.

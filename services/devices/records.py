@@ -51,6 +51,7 @@ class PrintTicket:
     due_at: datetime | None = None
     total: int | None = None
     currency: str | None = None
+    pickup_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

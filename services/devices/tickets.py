@@ -12,7 +12,8 @@ from models.ordering import FulfilmentMode
 from services.devices.records import PrintTicket, TicketLine
 
 _ORDER = """
-SELECT o.number, o.mode, o.note, o.placed_at, o.promised_ready_at, o.total, o.currency, s.name AS store, t.code
+SELECT o.number, o.pickup_number, o.mode, o.note, o.placed_at, o.promised_ready_at, o.total, o.currency,
+       s.name AS store, t.code
 FROM "order" o JOIN store s ON s.id = o.store_id LEFT JOIN dining_table t ON t.id = o.table_id
 WHERE o.id = $1 AND o.store_id = $2 AND o.paid_at IS NOT NULL
 """
@@ -43,6 +44,7 @@ async def ticket_of(connection: Connection, store_id: UUID, order_id: UUID, kind
             for row in rows
         ],
         number=order["number"],
+        pickup_number=order["pickup_number"],
         mode=FulfilmentMode(order["mode"]),
         table=order["code"],
         note=order["note"],

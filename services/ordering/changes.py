@@ -1,6 +1,6 @@
 """How a change of an order is written: locked, versioned, logged, all in one transaction.
 
-Lock order everywhere: order row, delivery row, rider row, SKU rows, feed heads.
+Lock order everywhere: order row, delivery row, rider row, SKU rows, the store's day, feed heads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from subscriptions.feeds import CITY, ORDER, RIDER_TASKS, STORE_ORDERS
 
 _MUTABLE: Final = tuple(
     c for c in ORDER_COLUMNS
-    if c in ("state", "version") or c.endswith("_at") or c in ("refunded", "accept_by", "eta", "close_reason")
+    if c.endswith("_at") or c in ("state", "version", "pickup_number", "refunded", "accept_by", "eta", "close_reason")
 )  # fmt: skip
 _UPDATE_ORDER: Final = (
     f'UPDATE "order" SET {", ".join(f"{c} = ${i}" for i, c in enumerate(_MUTABLE, 2))} '

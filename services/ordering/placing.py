@@ -294,6 +294,7 @@ def _new_order(
     return OrderRecord(
         id=order_id,
         number=f"{unit.now:%y%m%d}-{order_id.int % 10**6:06d}",
+        pickup_number=None,
         state=OrderState.PLACED,
         mode=mode,
         version=1,

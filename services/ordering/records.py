@@ -53,6 +53,7 @@ class OrderRecord:
 
     id: UUID
     number: str
+    pickup_number: int | None
     state: OrderState
     mode: FulfilmentMode
     version: int
@@ -90,6 +91,8 @@ class OrderRecord:
 
 DELIVERY_COLUMNS: Final = tuple(f.name for f in fields(DeliveryRecord) if f.name != "order")
 ORDER_COLUMNS: Final = tuple(f.name for f in fields(OrderRecord) if f.name != "delivery")
+_LATER: Final = frozenset({"pickup_number"})
+"""Columns that older events and answers do not have."""
 
 _ORDERS: Final = Shape(
     OrderRecord,
@@ -192,7 +195,7 @@ def _from_json(record: type[R], blank: str, columns: tuple[str, ...]) -> Callabl
     lines = ["def make(data):", " r = new(record)", f" r.{blank} = None"]
     for column in columns:
         kind = types[column].removesuffix(" | None")
-        value = f"data[{column!r}]"
+        value = f"data.get({column!r})" if column in _LATER else f"data[{column!r}]"
         if kind in _READERS:
             names[kind] = _READERS[kind]
             value = f"None if (v := {value}) is None else {kind}(v)" if kind != types[column] else f"{kind}({value})"

@@ -59,6 +59,7 @@ def order_data(event: Event, order: OrderRecord) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": ids.encode("Order", order.id),
         "number": order.number,
+        "pickupNumber": order.pickup_number,
         "version": order.version,
         "state": order.state,
         "mode": order.mode,

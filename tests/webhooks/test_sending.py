@@ -51,7 +51,7 @@ async def test_nothing_about_a_person_is_told(world: World) -> None:
     await world.send()
     order = world.receiver.received[-1].content["data"]["order"]
     assert order.keys() == {
-        "id", "number", "version", "state", "mode", "store", "subtotal", "deliveryFee", "total", "refunded", "placedAt",
+        "id", "number", "pickupNumber", "version", "state", "mode", "store", "subtotal", "deliveryFee", "total", "refunded", "placedAt",
         "paidAt", "acceptedAt", "promisedReadyAt", "readyAt", "pickedUpAt", "deliveredAt", "completedAt", "closedAt",
         "eta", "delivery",
     }  # fmt: skip

@@ -1,7 +1,7 @@
 // An order as it moves: steps with times, the rider on a map, and what the viewer may do now.
 
 import { h } from "./dom.js";
-import { countdown, money, t, time } from "./i18n.js";
+import { called, countdown, money, t, time } from "./i18n.js";
 import { arcPhase, CityMap } from "./map.js";
 import * as ops from "./operations.js";
 import { chip, empty } from "./shell.js";
@@ -79,7 +79,8 @@ export function trackingView(screen) {
   return [
     h("div", { class: `track-head s-${order.state}`, key: "head" },
       h("p", { class: "track-state", key: order.state }, t(order.state === "PAID" ? "mine.PAID" : `order.${order.state}`)),
-      h("p", { class: "track-line" }, headline(screen, order, tracking))),
+      h("p", { class: "track-line" }, headline(screen, order, tracking)),
+      order.pickupNumber && h("p", { class: "track-line" }, t("track.called", { number: called(order) }))),
     !bad && stepsView(order),
     order.mode === "DELIVERY" && order.address && h("div", { class: "track-map", key: "map" }, tracking.map.canvas),
     order.delivery && !bad && order.state !== "COMPLETED" && h("p", { class: "track-rider", key: "rider" },

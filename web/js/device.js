@@ -5,7 +5,7 @@
 
 import { Component } from "./component.js";
 import { h } from "./dom.js";
-import { day, money, t, time } from "./i18n.js";
+import { called, day, money, t, time } from "./i18n.js";
 import * as ops from "./operations.js";
 import { BoardScreen } from "./queue.js";
 import { empty } from "./shell.js";
@@ -145,7 +145,7 @@ export class DeviceScreen extends Component {
     return h("article", { key: ticket.id, class: `paper paper-${ticket.kind}` },
       h("header", null,
         h("p", { class: "paper-kind" }, t(`paper.${ticket.kind}`)),
-        ticket.number && h("p", { class: "paper-number" }, `#${ticket.number.slice(-4)}`),
+        ticket.number && h("p", { class: "paper-number" }, called(ticket)),
         h("p", null, [ticket.mode && t(`mode.${ticket.mode}`), ticket.table && t("paper.table", { code: ticket.table })].filter(Boolean).join(" · "))),
       ticket.kind === "NOTE" && h("h3", null, ticket.title),
       h("ul", null, ticket.lines.map((line) => h("li", null,

@@ -3,7 +3,7 @@
 import { Component } from "./component.js";
 import { h } from "./dom.js";
 import { freshKey } from "./graphql.js";
-import { countdown, t, time } from "./i18n.js";
+import { called, countdown, t, time } from "./i18n.js";
 import * as ops from "./operations.js";
 import { chip, empty } from "./shell.js";
 
@@ -203,7 +203,7 @@ function said(command) {
 }
 
 function what(payload) {
-  if (payload.__typename === "PrintTicket") return `${t(`paper.${payload.kind}`)} ${payload.number ? `#${payload.number.slice(-4)}` : payload.title}`;
+  if (payload.__typename === "PrintTicket") return `${t(`paper.${payload.kind}`)} ${payload.number ? called(payload) : payload.title}`;
   if (payload.__typename === "OpenGate") return `${t("able.GATE")} ${payload.gate}`;
   return t(payload.board === "QUEUE" ? "device.showQueue" : "device.blank");
 }

@@ -81,6 +81,11 @@ export function wholeMoney(value) {
   ).format(Number(value.amount) / 10 ** digits);
 }
 
+/** What people call an order at the counter; one that is not paid has the end of its number only. */
+export function called({ pickupNumber, number }) {
+  return `#${pickupNumber ?? number.slice(-4)}`;
+}
+
 export function number(value) {
   return value === null || value === undefined ? "–" : format("number", "", () => new Intl.NumberFormat(current)).format(value);
 }

@@ -2,7 +2,7 @@
 
 import { Component } from "./component.js";
 import { h } from "./dom.js";
-import { countdown, money, t, time } from "./i18n.js";
+import { called, countdown, money, t, time } from "./i18n.js";
 import * as ops from "./operations.js";
 import { pictureButton, uploadPicture } from "./pictures.js";
 import { chip, empty } from "./shell.js";
@@ -152,7 +152,7 @@ export class MerchantScreen extends Component {
     const fresh = performance.now() - (this.changed.get(order.id) ?? -1e9) < 2500;
     return h("article", { key: order.id, class: `ticket s-${order.state}${fresh ? ` fresh fresh-${order.version % 2}` : ""}` },
       h("header", null,
-        h("strong", { class: "number" }, `#${order.number.slice(-4)}`),
+        h("strong", { class: "number" }, called(order)),
         h("span", { class: "sub" }, t(`mode.${order.mode}`), order.table && ` ${order.table.code}`),
         h("span", { class: "due end" }, this.due(order))),
       h("ul", { class: "dishes" }, order.lines.map((line) => h("li", { key: line.id },

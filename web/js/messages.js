@@ -155,6 +155,7 @@ export const MESSAGES = {
   "track.payBy": ["请在 {time} 内支付", "Pay within {time}"],
   "track.rider": ["骑手 {name}", "Rider {name}"],
   "track.refunded": ["已退款 {money}", "Refunded {money}"],
+  "track.called": ["取餐号 {number}", "Your number: {number}"],
   "track.fresh": ["再来一单", "Order again"],
   "act.PAY": ["支付", "Pay"],
   "act.CANCEL": ["取消订单", "Cancel order"],

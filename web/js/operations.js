@@ -26,7 +26,7 @@ export const REFRESH_SESSION = `mutation RefreshSession($refreshToken: String!) 
 const ORDER_LINES = `lines { id itemName skuName options quantity total ${MONEY} }`;
 const CONSUMER_ORDER = `
 fragment ConsumerOrder on Order {
-  id number state mode version note availableActions closeReason
+  id number pickupNumber state mode version note availableActions closeReason
   store { id name phone location ${POINT} }
   address { text location ${POINT} }
   table { code }
@@ -89,7 +89,7 @@ export const RIDER_LOCATION = `subscription RiderLocation($order: ID!) {
 
 const BOARD_ORDER = `
 fragment BoardOrder on Order {
-  id number state mode version note availableActions closeReason
+  id number pickupNumber state mode version note availableActions closeReason
   consumer { name } table { code } address { text }
   ${ORDER_LINES}
   total ${MONEY}
@@ -137,7 +137,7 @@ const RIDER_TASK = `
 fragment RiderTask on Delivery {
   id state distanceMetres eta pickupEta fee ${MONEY} pickup ${POINT} dropoff ${POINT}
   offer { expiresAt }
-  order { id number state version note promisedReadyAt store { id name address } address { contact phone text } lines { id itemName quantity } }
+  order { id number pickupNumber state version note promisedReadyAt store { id name address } address { contact phone text } lines { id itemName quantity } }
 }`;
 export const RIDER = `query Rider { rider { id name online location ${POINT} } }`;
 export const RIDER_TASKS = `subscription RiderTasks($after: String) {
@@ -204,7 +204,7 @@ export const SET_QUEUE_OPEN = `mutation SetQueueOpen($store: ID!, $open: Boolean
 // ---- devices: the terminal itself, and the shop that looks after it ----
 
 const PAYLOAD = `payload { __typename
-  ... on PrintTicket { kind title number mode table note placedAt dueAt total ${MONEY} lines { name options quantity total ${MONEY} } }
+  ... on PrintTicket { kind title number pickupNumber mode table note placedAt dueAt total ${MONEY} lines { name options quantity total ${MONEY} } }
   ... on OpenGate { gate seconds reason }
   ... on ShowBoard { board store { id name } } }`;
 const DEVICE = `id name station capabilities state pairedAt`;

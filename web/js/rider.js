@@ -3,7 +3,7 @@
 import { Component } from "./component.js";
 import { h, toast } from "./dom.js";
 import { distance, heading, offset, pointInput, towards } from "./geo.js";
-import { countdown, metres, money, t } from "./i18n.js";
+import { called, countdown, metres, money, t } from "./i18n.js";
 import { arcPhase, CityMap } from "./map.js";
 import * as ops from "./operations.js";
 import { chip, empty } from "./shell.js";
@@ -257,7 +257,7 @@ export class RiderScreen extends Component {
       PICKED_UP: [ops.COMPLETE_DELIVERY, "rider.deliver", true],
     }[task.state];
     return h("article", { key: `${task.id}|${task.state}`, class: "task fresh" },
-      h("header", null, h("strong", null, t(task.state === "PICKED_UP" ? "rider.toDoor" : "rider.toStore")), h("span", { class: "number" }, `#${task.order.number.slice(-4)}`), chip("order", task.order.state),
+      h("header", null, h("strong", null, t(task.state === "PICKED_UP" ? "rider.toDoor" : "rider.toStore")), h("span", { class: "number" }, called(task.order)), chip("order", task.order.state),
         h("span", { class: "end sub" }, away === null ? "" : away < NEAR ? t("rider.there") : t("rider.away", { distance: metres(away) }))),
       this.route(task),
       task.order.note && h("p", { class: "note" }, task.order.note),
