@@ -186,16 +186,16 @@ class Compiled:
             try:
                 (data,) = assemble([root], run)
             except Exception:
-                return _finish(run, run.level(variant.root, [root], nowhere))
+                return _finish(run, variant.root, root)
             run.forget()
             return Outcome(orjson.dumps(data, option=OPTIONS), [], data)
         if self.node.operation is OperationType.MUTATION:
             return _finish_one(run, variant.root, root)
-        return _finish(run, run.level(variant.root, [root], nowhere))
+        return _finish(run, variant.root, root)
 
 
-async def _finish(run: Run, work: Awaitable[list[Any]]) -> Outcome:
-    return _outcome(run, (await work)[0])
+async def _finish(run: Run, level: Level, root: Any) -> Outcome:
+    return _outcome(run, (await run.level(level, [root], nowhere))[0])
 
 
 async def _finish_one(run: Run, level: Level, root: Any) -> Outcome:

@@ -13,7 +13,7 @@ from graphql import GraphQLField, GraphQLObjectType, parse
 from gateway.compiler import Attribute, Batch, Planner
 from gateway.compiler.plans import default_plan
 from tests.compiler.forest import Item, compiled, outcome, schema
-from tests.compiler.oracle import Case, run_core, running, settle
+from tests.compiler.oracle import Case, coerced, run_core, running, settle
 
 # -- to the end
 
@@ -100,6 +100,20 @@ async def test_cancelling_at_once_leaves_no_coroutine_behind(text: str) -> None:
                 await task
         gc.collect()
     assert [str(warning.message) for warning in caught if warning.category is RuntimeWarning] == []
+
+
+async def test_what_is_cancelled_before_it_begins_leaves_no_coroutine_behind() -> None:
+    made = compiled(schema(wait=lambda *_: 1), "{ wait }")
+    no_variables = coerced(made.schema, parse("{ a }"), Case(""))
+    assert no_variables is not None
+    gc.collect()  # what other tests have left
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pending: Any = made.run(Item(), None, no_variables)
+        pending.close()
+        del pending
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
 
 
 async def test_cancelling_stops_loads() -> None:
