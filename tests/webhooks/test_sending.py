@@ -52,8 +52,8 @@ async def test_nothing_about_a_person_is_told(world: World) -> None:
     order = world.receiver.received[-1].content["data"]["order"]
     assert order.keys() == {
         "id", "number", "pickupNumber", "version", "state", "mode", "store", "subtotal", "deliveryFee", "total",
-        "refunded", "placedAt", "paidAt", "acceptedAt", "promisedReadyAt", "readyAt", "pickedUpAt", "deliveredAt", "completedAt", "closedAt",
-        "eta", "delivery",
+        "refunded", "placedAt", "paidAt", "acceptedAt", "promisedReadyAt", "readyAt", "pickedUpAt", "deliveredAt",
+        "completedAt", "closedAt", "eta", "delivery",
     }  # fmt: skip
     assert order["total"] == {"amount": 3000, "currency": "CNY"}
     assert order["delivery"].keys() == {"id", "state", "pickupEta", "eta"}
