@@ -96,7 +96,13 @@ def target_of(root: Entry) -> str | None:
     return None if root.target is None else ids.encode(*root.target)
 
 
-_KEYS: Final = {"store": "Store", "city": "City", "endpoint": "WebhookEndpoint", "credential": "PartnerCredential"}
+_KEYS: Final = {
+    "store": "Store",
+    "city": "City",
+    "endpoint": "WebhookEndpoint",
+    "credential": "PartnerCredential",
+    "document": "PersistedDocument",
+}
 """Facts that are keys, with what they are keys of."""
 
 

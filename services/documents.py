@@ -15,7 +15,7 @@ from uuid import UUID
 from auth.principals import Principal, View
 from core.clock import wall_now
 from models.database import Connection, Record
-from services import idempotency
+from services import audit, idempotency
 from services.errors import InvalidInput, NotFound
 from services.runtime import CheckedDocument, Runtime
 from services.unit import transaction
@@ -78,6 +78,7 @@ async def register(
             return Registration(**known)
         added = await write(unit.sql, View.PARTNER, client_id, documents)
         done = Registration(added, len(documents) - added)
+        await audit.note(unit, principal, "register_documents", client_id, {"added": done.added, "known": done.known})
         await idempotency.remember(unit, principal, idempotency_key, {"added": done.added, "known": done.known})
     return done
 
@@ -108,15 +109,18 @@ async def deprecate(
     InvalidInput."""
     if retire_at is not None and retire_at <= from_:
         raise InvalidInput(field="retireAt", reason="must be after from")
-    return await _change(runtime, principal, key, "deprecated_from = $2, retired_at = $3", from_, retire_at)
+    changes = "deprecated_from = $2, retired_at = $3"
+    return await _change(runtime, principal, "deprecate_document", key, changes, from_, retire_at)
 
 
 async def retire(runtime: Runtime, principal: Principal, key: UUID) -> DocumentRecord:
     """Refuse the document from now on. Raises NotFound."""
-    return await _change(runtime, principal, key, "retired_at = least(retired_at, $2)", wall_now())
+    return await _change(runtime, principal, "retire_document", key, "retired_at = least(retired_at, $2)", wall_now())
 
 
-async def _change(runtime: Runtime, principal: Principal, key: UUID, changes: str, *values: Any) -> DocumentRecord:
+async def _change(
+    runtime: Runtime, principal: Principal, action: str, key: UUID, changes: str, *values: Any
+) -> DocumentRecord:
     await get(runtime, principal, key)
     async with transaction(runtime) as unit:
         row = await unit.sql.fetchrow(
@@ -124,9 +128,12 @@ async def _change(runtime: Runtime, principal: Principal, key: UUID, changes: st
             key,
             *values,
         )
-    if row is None:
-        raise NotFound(resource="PersistedDocument")
-    return document_from_row(row)
+        if row is None:
+            raise NotFound(resource="PersistedDocument")
+        document = document_from_row(row)
+        facts = {"document": document.id, "name": document.name, "retire_at": document.retired_at}
+        await audit.note(unit, principal, action, row["client_id"], facts)
+    return document
 
 
 async def get(runtime: Runtime, principal: Principal, key: UUID) -> DocumentRecord:

@@ -8,7 +8,7 @@ from uuid import UUID
 from auth.authenticate import PERSON_VIEWS
 from auth.principals import Principal
 from models.identity import STORE_ROLES, Grant, GrantRole
-from services import access
+from services import access, audit
 from services.delivery.reading import RiderRecord, riders_by_ids
 from services.errors import InvalidInput, NotFound, PermissionDenied
 from services.identity.people import checked_name, checked_phone, ensure_person
@@ -25,7 +25,7 @@ async def register_rider(runtime: Runtime, principal: Principal, city_id: UUID, 
     phone, name = checked_phone(phone), checked_name(name)
     async with transaction(runtime) as unit:
         person_id = await ensure_person(unit, phone, name)
-        await grant_role(unit, person_id, GrantRole.RIDER, None, city_id)
+        await _give(unit, principal, person_id, GrantRole.RIDER, None, city_id)
         rider_id = await unit.sql.fetchval(
             """INSERT INTO rider (id, person_id, city_id, name, phone, online, created_at)
                VALUES ($1, $2, $3, $4, $5, false, $6)
@@ -72,9 +72,37 @@ async def grant_store_role(
     phone = checked_phone(phone)
     async with transaction(runtime) as unit:
         person_id = await ensure_person(unit, phone, None)
-        grant_id = await grant_role(unit, person_id, role, store_id, None)
+        grant_id = await _give(unit, principal, person_id, role, store_id, None)
     await access.changed(runtime, person_id)
     return await Grant.get(id=grant_id)
+
+
+async def _give(
+    unit: Unit, principal: Principal, person_id: UUID, role: GrantRole, store_id: UUID | None, city_id: UUID | None
+) -> UUID:
+    """:func:`grant_role`; the audit log is told when it is a new one."""
+    held = await unit.sql.fetchval(
+        """SELECT id FROM "grant" WHERE person_id = $1 AND role = $2 AND revoked_at IS NULL
+           AND coalesce(store_id, city_id) = coalesce($3::uuid, $4::uuid)""",
+        person_id,
+        role,
+        store_id,
+        city_id,
+    )
+    grant_id = await grant_role(unit, person_id, role, store_id, city_id)
+    if grant_id != held:
+        await _note(unit, principal, "grant_role", person_id, role, store_id, city_id)
+    return grant_id
+
+
+async def _note(
+    unit: Unit, principal: Principal, action: str, person_id: UUID, role: GrantRole, store_id: UUID | None,
+    city_id: UUID | None,
+) -> None:  # fmt: skip
+    """Say in the audit log of the city that somebody was given a role, or holds it no more."""
+    if city_id is None:
+        city_id = await unit.sql.fetchval("SELECT city_id FROM store WHERE id = $1", store_id)
+    await audit.note(unit, principal, action, person_id, {"role": role, "store": store_id}, city_id)
 
 
 async def _require_owner(runtime: Runtime, principal: Principal, store_id: UUID) -> None:
@@ -109,6 +137,8 @@ async def revoke_grant(runtime: Runtime, principal: Principal, grant_id: UUID) -
             grant_id,
             unit.now,
         )
+        if person_id is not None:
+            await _note(unit, principal, "revoke_grant", person_id, grant.role, grant.store_id, grant.city_id)
         if person_id is not None and grant.role is GrantRole.RIDER and grant.city_id is not None:
             await unit.sql.execute(
                 """UPDATE rider r SET online = false FROM "grant" g

@@ -210,6 +210,21 @@ async def test_no_secret_is_ever_in_it(city: City) -> None:
     assert made["secret"] not in text and rotated["secret"] not in text
 
 
+async def test_roles_that_are_given_and_taken_are_told_of_once(city: City) -> None:
+    owner, store, _ = await city.shop()
+    phone = new_phone()
+    give = """mutation ($input: GrantStoreRoleInput!) { grantStoreRole(input: $input) {
+      __typename ... on Grant { id person { id } } ... on UserError { code } } }"""
+    asked = {"store": store, "phone": phone, "role": "STORE_CLERK"}
+    first, second = [await city.do(owner, give, input=asked) for _ in range(2)]
+    assert first == second and first["__typename"] == "Grant"
+    for _ in range(2):
+        await city.do(owner, "mutation ($grant: ID!) { revokeGrant(grant: $grant) { __typename } }", grant=first["id"])
+    taken, given = await entries(city, target=first["person"]["id"])
+    assert [each["action"] for each in (given, taken)] == ["grant_role", "revoke_grant"]
+    assert facts(given) == facts(taken) == {"role": "STORE_CLERK", "store": store}
+
+
 PLANS: list[tuple[Filter, str]] = [
     (Filter(), "city_id, at, id"),
     (Filter(since=datetime(2026, 1, 2, tzinfo=UTC), until=datetime(2026, 1, 3, tzinfo=UTC)), "city_id, at, id"),
