@@ -105,7 +105,7 @@ def comparisons(folder: Path, seed: int, documents: int) -> list[Job]:
 
 def marked(folder: Path, seed: int) -> list[Job]:
     """The tests marked ``fuzz``, a job for each function."""
-    pytest = [sys.executable, "-m", "pytest", "-m", "fuzz", "-q"]
+    pytest = [sys.executable, "-m", "pytest", "-m", "fuzz", "-q", "-o", "faulthandler_timeout=0"]
     found = subprocess.run([*pytest, "--collect-only"], capture_output=True, text=True, check=True).stdout
     names = dict.fromkeys(line.partition("[")[0] for line in found.splitlines() if "::" in line)
     options = ["--hypothesis-profile=fuzz", f"--hypothesis-seed={seed}"]
