@@ -48,6 +48,7 @@ from tools.webhooks import webhook_cli
 
 CONFIGURATION: Final = Path("docs/configuration.md")
 DEMO_TOKEN: Final = "HUTONG_DEMO_ADMIN_TOKEN"
+DEMO_OWNER_TOKEN: Final = "HUTONG_DEMO_OWNER_TOKEN"
 EXAMPLE_DEVICE: Final = Path(__file__).with_name("examples") / "device.py"
 DEVICE_CLIENT: Final = "HUTONG_DEVICE_CLIENT_ID"
 DEVICE_SECRET: Final = "HUTONG_DEVICE_CLIENT_SECRET"
@@ -120,7 +121,7 @@ def run(
         show_welcome(settings.public_url or "", tokens, settings)
         if demo:
             here = server.base_url(settings.host, settings.port)
-            beside.append(await start_demo(here, tokens["admin"]))
+            beside.append(await start_demo(here, tokens["admin"], tokens["merchant"]))
             beside.append(await start_printer(here, secrets[0], settings.data_dir / "printer"))
 
     async def stopping() -> None:
@@ -296,11 +297,12 @@ def show_welcome(base_url: str, tokens: dict[str, str], settings: Settings) -> N
     console.print("\nStop with Ctrl-C.", highlight=False)
 
 
-async def start_demo(base_url: str, admin_token: str) -> asyncio.subprocess.Process:
+async def start_demo(base_url: str, admin_token: str, owner_token: str) -> asyncio.subprocess.Process:
     """A child process that plays the day, so that its work does not slow the server's loop."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cli", "play-demo", base_url, env={**os.environ, DEMO_TOKEN: admin_token}
-    )
+        sys.executable, "-m", "cli", "play-demo", base_url,
+        env={**os.environ, DEMO_TOKEN: admin_token, DEMO_OWNER_TOKEN: owner_token},
+    )  # fmt: skip
 
 
 async def start_printer(base_url: str, secret: str, home: Path) -> asyncio.subprocess.Process:
@@ -318,7 +320,7 @@ def play_demo(base_url: str) -> None:
     from replay import demo
 
     logs.configure("warning")
-    run_async(demo.play_forever(base_url, os.environ[DEMO_TOKEN], 1))
+    run_async(demo.play_forever(base_url, os.environ[DEMO_TOKEN], 1, owner_token=os.environ[DEMO_OWNER_TOKEN]))
 
 
 @cli.command()

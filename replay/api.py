@@ -75,8 +75,8 @@ def session_of(answer: dict[str, Any]) -> Session:
     return Session(answer["accessToken"], answer["refreshToken"], expires, answer["person"]["id"])
 
 
-def admin_session(token: str) -> Session:
-    """An admin by a ready access token, which is used as long as it lasts."""
+def ready_session(token: str) -> Session:
+    """Somebody by a ready access token, which is used as long as it lasts."""
     return Session(token, "", float("inf"))
 
 

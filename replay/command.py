@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from replay import report as reporting
-from replay.api import Api, CallFailed, Refused, Session, admin_session
+from replay.api import Api, CallFailed, Refused, Session, ready_session
 from replay.day import Day
 from replay.generator import generate
 from replay.progress import show_while
@@ -146,7 +146,7 @@ async def _watched(options: Options, api: Api, world: World, pid: int | None, ur
 
 async def _admin(api: Api, options: Options) -> Session:
     if options.admin_token is not None:
-        return admin_session(options.admin_token)
+        return ready_session(options.admin_token)
     return await api.sign_in(options.admin_phone, "ADMIN")
 
 

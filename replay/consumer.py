@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from random import Random
@@ -58,7 +59,12 @@ class Consumer:
     def _basket(self) -> list[dict[str, Any]]:
         pick = Random(f"{self._stage.run}:{self._run.plan.name}")
         dishes = pick.sample(self._shop.menu, min(len(self._shop.menu), pick.choice((1, 1, 2))))
-        return [{"sku": d.sku, "quantity": pick.choice((1, 1, 2)), "options": list(d.options)} for d in dishes]
+        wanted = [(dish, pick.choice((1, 1, 2))) for dish in dishes]
+        missing = self._shop.minimum - sum(dish.price * quantity for dish, quantity in wanted)
+        if missing > 0:
+            dish, quantity = wanted[0]
+            wanted[0] = (dish, quantity + math.ceil(missing / dish.price))
+        return [{"sku": dish.sku, "quantity": quantity, "options": list(dish.options)} for dish, quantity in wanted]
 
     async def _order(self, activity: Activity) -> None:
         stage, api, run, session = self._stage, self._stage.api, self._run, self._session
@@ -75,10 +81,11 @@ class Consumer:
             "text": f"{round(run.plan.x)} m east, {round(run.plan.y)} m north",
             "location": location,
         }
+        said = note(stage.run, run.plan.name) if run.plan.note is None else run.plan.note
         order = await api.call(
             operations.PLACE_ORDER,
             session,
-            input={"quote": quote["id"], "address": address, "note": note(stage.run, run.plan.name)},
+            input={"quote": quote["id"], "address": address, "note": said},
             idempotencyKey=f"{stage.run}:{run.plan.name}:place",
         )
         run.id, run.total, run.state = order["id"], order["total"]["amount"], "PLACED"

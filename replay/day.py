@@ -31,7 +31,10 @@ class Courier:
 
 @dataclass(frozen=True, slots=True)
 class OrderPlan:
-    """What one consumer will order, when, where it goes, and when the kitchen will have it ready."""
+    """What one consumer will order, when, where it goes, and when the kitchen will have it ready.
+
+    ``note``: what is written on the order; None: the name by which the kitchen finds its plan.
+    """
 
     name: str
     x: float
@@ -39,6 +42,7 @@ class OrderPlan:
     placed: float
     restaurant: str
     ready: float
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Merchant:
     def _look(self, update: dict[str, Any]) -> None:
         for order in update["orders"]:
             state = order["state"]
-            if update["kind"] == "SNAPSHOT" and order["note"] not in self._stage.by_note:
+            if update["kind"] == "SNAPSHOT" and self._left_over(order):
                 self._leftover[order["id"]] = state
                 continue
             if state == "PAID" and order["id"] not in self._cooking:
@@ -59,9 +59,17 @@ class Merchant:
             elif state in ENDED and order["id"] in self._cooking:
                 self._cooking[order["id"]].wake()
 
+    def _left_over(self, order: dict[str, Any]) -> bool:
+        """Whether an order that was on the board before is of an earlier day."""
+        return order["note"] not in self._stage.by_note
+
+    def _run_of(self, order: dict[str, Any]) -> OrderRun | None:
+        """What the day says about an order: found by its note."""
+        return self._stage.by_note.get(order["note"])
+
     def _take(self, order: dict[str, Any]) -> None:
-        """A paid order is on the board: the kitchen's plan for it is found by its note."""
-        run = self._stage.by_note.get(order["note"])
+        """A paid order is on the board."""
+        run = self._run_of(order)
         if run is None or (run.id is not None and run.id != order["id"]):
             return
         at = run.plan.placed

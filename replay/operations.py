@@ -71,6 +71,7 @@ CITY_UPDATES = _operation("""subscription CityUpdates($city: ID!) { cityUpdates(
     overview { at activeOrders ordersByState { state count } ridersOnline ridersBusy deliveriesWaiting } } }""")
 
 # store staff
+MY_STORES = _operation("query MyStores { myStores { id location { latitude longitude } minimumOrder { amount } } }")
 CREATE_STORE = _mutation("createStore", "input: CreateStoreInput!", "Store", "id")
 CREATE_CATEGORY = _mutation("createCategory", "store: ID!, name: String!", "Category", "id")
 CREATE_ITEM = _mutation(

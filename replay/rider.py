@@ -167,10 +167,13 @@ class Rider:
     def _ready(self, job: Job) -> None:
         stage, run = self._stage, job.run
         stage.sightings.saw(("ready", job.order))
-        if run is None or not run.rider_waits or job.activity is not None:
+        if job.activity is not None or (run is not None and not run.rider_waits):
             return
-        at = max(run.at_store or 0.0, run.plan.ready)
-        run.rider_waits = False
+        if run is None:
+            at = stage.timeline.now
+        else:
+            at = max(run.at_store or 0.0, run.plan.ready)
+            run.rider_waits = False
         activity = stage.timeline.begin(f"rider {self.run.name} {job.delivery}", at)
         job.activity = activity
         stage.begin(activity, lambda activity: self._bring(activity, job, at), run)
@@ -227,6 +230,11 @@ class Rider:
         await stage.api.call(operations.ARRIVE_AT_STORE, self._session, delivery=job.delivery)
         run = job.run
         if run is None:
+            # Of somebody who is not of the day: whoever looks on at the demo city.
+            if job.order_state == "READY":
+                await self._bring(activity, job, activity.at)
+            else:
+                job.activity = None
             return None
         run.at_store = activity.at
         if job.order_state != "READY":
@@ -268,7 +276,8 @@ class Rider:
         rider = answer["rider"]
         await self._expect_task(None if rider is None else rider["currentTask"], drop)
         # Time must not pass before the consumer knows, who would otherwise give up on food that is there.
-        await stage.owed(("delivered", job.order), drop, "a delivery by its consumer", run)
+        if run is not None:
+            await stage.owed(("delivered", job.order), drop, "a delivery by its consumer", run)
         if self._shift_over:
             await self._leave()
         return None

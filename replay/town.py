@@ -45,6 +45,8 @@ class Shop:
     session: Session
     store: str
     menu: list[Dish]
+    minimum: int = 0
+    """What an order must come to, where the cheapest dish does not, in minor units."""
 
 
 @dataclass(slots=True)
@@ -161,7 +163,7 @@ class Builder:
         session = await self._api.sign_in(owner, "MERCHANT", self._name(index, FAMILY, GIVEN))
         if owner in self._known_stores:
             store = self._known_stores[owner]
-            town.shops[plan.name] = Shop(plan, session, store, await self._menu(session, store))
+            town.shops[plan.name] = Shop(plan, session, store, await read_menu(self._api, session, store))
             return
         at = town.plane.point(plan.x, plan.y)
         answer = await self._api.call(
@@ -209,10 +211,6 @@ class Builder:
         )
         return _dishes(item)
 
-    async def _menu(self, session: Session, store: str) -> list[Dish]:
-        answer = await self._api.call(operations.STORE_MENU, session, store=store)
-        return [dish for category in answer["menu"] for item in category["items"] for dish in _dishes(item)]
-
     async def _rider(self, town: Town, index: int, plan: Courier) -> None:
         number = phone(self._run, RIDERS_FROM + index)
         name = f"{self._name(index, FAMILY, GIVEN)} {plan.name}"
@@ -225,6 +223,12 @@ class Builder:
     async def _buyer(self, town: Town, index: int) -> None:
         number = phone(self._run, BUYERS_FROM + index)
         town.buyers.append(await self._api.sign_in(number, "CONSUMER", self._name(index, FAMILY, GIVEN)))
+
+
+async def read_menu(api: Api, session: Session, store: str) -> list[Dish]:
+    """Everything to order at a store. Raises CallFailed."""
+    answer = await api.call(operations.STORE_MENU, session, store=store)
+    return [dish for category in answer["menu"] for item in category["items"] for dish in _dishes(item)]
 
 
 def _dishes(item: dict[str, Any]) -> list[Dish]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -19,7 +20,7 @@ from replay.sockets import Socket
 from replay.stage import Stage
 from replay.tally import OrderRun, Outcome
 from replay.timeline import Timeline
-from replay.town import Town
+from replay.town import Shop, Town
 
 STANDSTILL: Final = 60.0
 """Real seconds without any progress after which those who hold time back are given up."""
@@ -63,7 +64,15 @@ class Truth:
 class World:
     """One day in one town."""
 
-    def __init__(self, api: Api, day: Day, town: Town, run: str, choices: Choices) -> None:
+    def __init__(
+        self,
+        api: Api,
+        day: Day,
+        town: Town,
+        run: str,
+        choices: Choices,
+        staff: Callable[[Stage, Shop], Merchant] = Merchant,
+    ) -> None:
         self._choices = choices
         self.timeline = Timeline(day.start, pace=choices.pace, lookahead=choices.lookahead, window=choices.window)
         drops = Drops(choices.seed, choices.drop_share, choices.most_drops)
@@ -72,7 +81,7 @@ class World:
         self.stage.location_checks = choices.location_checks
         self.stage.tally.orders = [OrderRun(plan) for plan in day.orders]
         self.stage.by_note = {note(run, order.plan.name): order for order in self.stage.tally.orders}
-        self.merchants = {name: Merchant(self.stage, shop) for name, shop in town.shops.items()}
+        self.merchants = {name: staff(self.stage, shop) for name, shop in town.shops.items()}
         self.riders = [Rider(self.stage, town.riders[courier.name], courier) for courier in day.couriers]
         self._admin_socket = self.stage.open_socket(town.admin)
         self.city = CityFeed(town.city)

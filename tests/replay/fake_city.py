@@ -156,6 +156,25 @@ class FakeCity:
         self.stores[store["id"]] = store
         return store
 
+    def own_shop(self) -> str:
+        """A store of somebody who is not of the run, who signs in as ``OWNER``; its id."""
+
+        def item(*prices: int) -> Any:
+            skus = [{"id": self.new("sku"), "price": {"amount": price}} for price in prices]
+            return {"id": self.new("itm"), "skus": skus, "optionGroups": []}
+
+        self.stores["sto_own"] = {
+            "id": "sto_own", "phone": "+8613800000002", "location": {"latitude": 39.932, "longitude": 116.402},
+            "minimumOrder": {"amount": 2000}, "menu": [{"items": [item(2200, 2800), item(600)]}],
+        }  # fmt: skip
+        return "sto_own"
+
+    def on_myStores(self, user: str) -> Any:
+        return [self.stores["sto_own"]] if user == "OWNER" else []
+
+    def on_store(self, user: str, store: str) -> Any:
+        return self.stores[store]
+
     def on_createCategory(self, user: str, store: str, name: str) -> Any:
         category = {"id": self.new("cat"), "items": []}
         self.stores[store]["menu"].append(category)

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from replay import operations
-from replay.api import Api, CallFailed, Refused, Session, admin_session
+from replay.api import Api, CallFailed, Refused, Session, ready_session
 from replay.day import Courier, Day, OrderPlan, Parameters, Restaurant
 from replay.operations import Operation
 from replay.town import Builder, RiderPerson, Shop, Town, new_run
@@ -76,7 +76,7 @@ class Business:
         self.failures: Counter[str] = Counter()
         self.calls = 0
         self.town: Town | None = None
-        self._staff = admin_session("")
+        self._staff = ready_session("")
         self._store = ""
         self._riders: dict[str, RiderPerson] = {}
         self._number = 0

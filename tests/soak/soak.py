@@ -24,7 +24,7 @@ import asyncpg
 from core import ids
 from models.embedded import EmbeddedPostgres
 from replay import operations
-from replay.api import Api, Session, admin_session
+from replay.api import Api, Session, ready_session
 from replay.operations import Operation
 from replay.server import free_port
 from tests.engines import Reaper, RedisServer
@@ -271,8 +271,8 @@ async def _settled(door: Door, database: str) -> list[str]:
 async def _open(plan: Plan, business: Business, watchers: Watchers, api: Api) -> Door:
     async with api._http.get(f"{api.base_url}/sandbox/tokens") as response:
         known = await response.json()
-    admin = admin_session(known["admin"])
-    staff, store = admin_session(known["merchant"]), known["store"]
+    admin = ready_session(known["admin"])
+    staff, store = ready_session(known["merchant"]), known["store"]
     await business.open_queue(staff, store)
     watchers.follow("queue", feed_of("queue", "Store", store), staff, QUEUE_UPDATES, store=store)
     watchers.follow_npm("npm queue", feed_of("queue", "Store", store), "npm queue", staff, QUEUE_UPDATES, store=store)
