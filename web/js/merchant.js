@@ -1,10 +1,13 @@
-// The store's board: every live order in the column of its next step.
+// The store's board: every live order in the column of its next step, and the menu with its stock.
 
 import { Component } from "./component.js";
-import { h } from "./dom.js";
+import { h, toast } from "./dom.js";
+import { freshKey } from "./graphql.js";
 import { called, countdown, money, t, time } from "./i18n.js";
+import { menuView } from "./merchant_menu.js";
+import { refundView } from "./merchant_refund.js";
 import * as ops from "./operations.js";
-import { pictureButton, uploadPicture } from "./pictures.js";
+import { uploadPicture } from "./pictures.js";
 import { chip, empty } from "./shell.js";
 
 const COLUMNS = [
@@ -14,6 +17,7 @@ const COLUMNS = [
   ["out", new Set(["PICKED_UP"])],
 ];
 const SURE_FOR = 4000; // milliseconds in which the second tap has to come
+const LONGEST_REASON = 200;
 const LIVE = new Set(COLUMNS.flatMap(([, states]) => [...states]));
 const ACTIONS = {
   REJECT: { kind: "quiet", run: (screen, order) => screen.client.act(ops.REJECT_ORDER, { order: order.id, reason: t("reason.merchant"), key: `reject-${order.id}` }) },
@@ -34,6 +38,10 @@ export class MerchantScreen extends Component {
     this.menu = null;
     this.loaded = false;
     this.asking = null;
+    this.refunding = null;
+    this.refunds = new Map();
+    this.counting = null;
+    this.counts = new Map();
     this.update();
     this.start();
   }
@@ -98,6 +106,39 @@ export class MerchantScreen extends Component {
     return this.run(item.id, async () => Object.assign(item, await this.client.act(ops.SET_ITEM_AVAILABILITY, { item: item.id, available })));
   }
 
+  /** The lines of an order that are ticked to be given back, and the request for it once it was sent. */
+  draft(order) {
+    if (!this.refunds.has(order.id)) this.refunds.set(order.id, { lines: new Set(), request: null });
+    return this.refunds.get(order.id);
+  }
+
+  /** Give the ticked lines back. The same key until there is an answer: who taps again refunds once. */
+  refund(order, amount) {
+    const draft = this.draft(order);
+    const lines = order.lines.filter((line) => draft.lines.has(line.id)).map((line) => `${line.itemName}×${line.quantity}`);
+    const reason = t("board.refundReason", { lines: lines.join("、") }).slice(0, LONGEST_REASON);
+    draft.request ??= { order: order.id, amount: amount.amount, reason, key: freshKey() };
+    return this.run(order.id, async () => {
+      await this.client.act(ops.REFUND_ORDER, draft.request);
+      this.refunds.delete(order.id);
+      this.refunding = null;
+      this.root.querySelector(`[data-refund="${order.id}"]`)?.focus(); // the button that was pressed goes
+      toast(t("board.refundStarted", { money: money(amount) }), "info");
+    });
+  }
+
+  /** Set what can still be bought, null for what is not counted. The same key for the same count until there is an answer. */
+  setStock(item, sku, stock) {
+    const last = this.counts.get(sku.id);
+    const key = last?.stock === stock ? last.key : freshKey();
+    this.counts.set(sku.id, { stock, key });
+    return this.run(item.id, async () => {
+      Object.assign(sku, await this.client.act(ops.SET_STOCK, { sku: sku.id, stock, key }));
+      this.counts.delete(sku.id);
+      item.isSoldOut = item.skus.every((each) => each.stock === 0);
+    });
+  }
+
   setPicture(item, file) {
     return this.run(item.id, async () => {
       const picture = await uploadPicture(this.client, this.store.id, file);
@@ -131,21 +172,44 @@ export class MerchantScreen extends Component {
         h("div", { class: "segments small", role: "group", "aria-label": t("board.store") }, ["OPEN", "PAUSED", "CLOSED"].map((status) => h("button", {
           key: status, type: "button", class: `st-${status}`, "aria-pressed": String(this.store.status === status), disabled: this.busy("status"),
           onclick: () => this.setStatus(status),
-        }, t(`store.${status}`))))),
-      this.tab === "menu" ? this.menuView() : this.boardView(),
+        }, t(`store.${status}`)))),
+        this.tab === "orders" && this.jumps()),
+      this.tab === "menu" ? menuView(this) : this.boardView(),
     ];
   }
 
+  /** The orders of a column, oldest first. */
+  column(states) {
+    return [...this.orders.values()].filter((order) => states.has(order.state))
+      .sort((a, b) => Date.parse(a.paidAt ?? a.placedAt) - Date.parse(b.paidAt ?? b.placedAt));
+  }
+
+  /** Where the columns stand below each other: a way to each of them that stays in sight, with what is in it. */
+  jumps() {
+    return h("nav", { key: "jumps", class: "jumps", "aria-label": t("board.columns") }, COLUMNS.map(([name, states]) => h("button", {
+      key: name, type: "button", class: `jump-${name}`, onclick: () => this.jump(name),
+    }, t(`board.${name}`), h("span", { class: "badge" }, this.column(states).length))));
+  }
+
+  jump(name) {
+    const heading = this.root.querySelector(`.column-${name} > h3`);
+    heading.style.scrollMarginTop = `${this.root.querySelector(".subbar").offsetHeight + 4}px`;
+    heading.scrollIntoView();
+    heading.focus({ preventScroll: true });
+  }
+
   boardView() {
-    const orders = [...this.orders.values()].sort((a, b) => Date.parse(a.paidAt ?? a.placedAt) - Date.parse(b.paidAt ?? b.placedAt));
-    return h("div", { class: "board", key: "board" }, COLUMNS.map(([name, states]) => {
-      const mine = orders.filter((order) => states.has(order.state));
-      return h("section", { key: name, class: `column column-${name}` },
-        h("h3", null, t(`board.${name}`), h("span", { class: "badge" }, mine.length)),
-        h("div", { class: "stack", "aria-live": name === "new" ? "polite" : null },
-          mine.map((order) => this.card(order)),
-          mine.length === 0 && empty(this.loaded ? t(`board.empty.${name}`) : t("loading"))));
-    }));
+    const waiting = this.column(COLUMNS[0][1]).length;
+    return h("div", { class: "board", key: "board" },
+      h("p", { key: "waiting", class: "out-of-sight", role: "status" }, waiting > 0 && t("board.waiting", { n: waiting })),
+      COLUMNS.map(([name, states]) => {
+        const mine = this.column(states);
+        return h("section", { key: name, class: `column column-${name}` },
+          h("h3", { tabindex: "-1" }, t(`board.${name}`), h("span", { class: "badge" }, mine.length)),
+          h("div", { class: "stack" },
+            mine.map((order) => this.card(order)),
+            mine.length === 0 && empty(this.loaded ? t(`board.empty.${name}`) : t("loading"))));
+      }));
   }
 
   card(order) {
@@ -159,6 +223,14 @@ export class MerchantScreen extends Component {
         h("span", { class: "qty" }, `${line.quantity}×`), h("span", null, line.itemName, line.options.length > 0 && h("span", { class: "sub" }, ` ${line.options.join(" · ")}`))))),
       order.note && h("p", { class: "note" }, order.note),
       order.delivery && h("p", { class: "sub" }, chip("delivery", order.delivery.state), order.delivery.rider && ` ${order.delivery.rider.name}`),
+      h("div", { class: "ticket-sum" },
+        h("span", null, h("strong", null, t("board.total", { money: money(order.total) })),
+          Number(order.refunded.amount) > 0 && h("span", { class: "sub" }, ` ${t("track.refunded", { money: money(order.refunded) })}`)),
+        order.availableActions.includes("REFUND") && h("button", {
+          type: "button", class: "quiet small end", "data-refund": order.id, "aria-expanded": String(this.refunding === order.id),
+          onclick: () => { this.refunding = this.refunding === order.id ? null : order.id; this.update(); },
+        }, t("board.refund"))),
+      this.refunding === order.id && refundView(this, order),
       this.buttons(order));
   }
 
@@ -169,16 +241,21 @@ export class MerchantScreen extends Component {
     if (actions.length === 0) return null;
     return h("div", { class: "buttons" }, actions.map(([action, { kind }]) => h("button", {
       key: action, type: "button", class: action === main ? "primary" : kind === "primary" ? "" : kind, disabled: this.busy(order.id),
-      onclick: () => (action === "REJECT" && this.asking !== order.id ? this.ask(order) : this.act(order, action)),
-    }, t(action === "REJECT" && this.asking === order.id ? "act.REJECT.sure" : `act.${action}`))));
+      // A paid order is refunded when it is rejected, and the button is beside the one that accepts.
+      onclick: () => (action === "REJECT" ? this.twice(`reject:${order.id}`, () => this.act(order, action)) : this.act(order, action)),
+    }, t(action === "REJECT" && this.asking === `reject:${order.id}` ? "act.REJECT.sure" : `act.${action}`))));
   }
 
-  /** A paid order is refunded when it is rejected, and the button is beside the one that accepts: it takes two taps. */
-  ask(order) {
-    this.asking = order.id;
+  /** What gives money back takes two taps: the first asks. */
+  twice(question, act) {
+    if (this.asking === question) {
+      this.asking = null;
+      return act();
+    }
+    this.asking = question;
     this.update();
     setTimeout(() => {
-      if (this.asking !== order.id) return;
+      if (this.asking !== question) return;
       this.asking = null;
       this.update();
     }, SURE_FOR);
@@ -194,20 +271,5 @@ export class MerchantScreen extends Component {
       return late >= 1 ? h("span", { class: "late" }, t("board.late", { n: late })) : t("board.promised", { time: time(order.promisedReadyAt) });
     }
     return time(order.readyAt && order.state === "READY" ? order.readyAt : order.pickedUpAt ?? order.paidAt);
-  }
-
-  menuView() {
-    if (!this.menu) return empty(t("loading"));
-    const logo = h("section", { key: "logo", class: "category" }, h("h3", null, t("board.logo")),
-      h("div", { class: "item" }, pictureButton(this.store.logo, { label: t("board.logo"), busy: this.busy("logo"), take: (file) => this.setLogo(file) })));
-    return h("div", { class: "page", key: "menu" }, logo, this.menu.map((category) => h("section", { key: category.id, class: "category" },
-      h("h3", null, category.name),
-      h("ul", { class: "rows" }, category.items.map((item) => h("li", { key: item.id, class: `item${item.isAvailable ? "" : " faded"}` },
-        pictureButton(item.picture, { label: t("board.picture", { name: item.name }), busy: this.busy(item.id), take: (file) => this.setPicture(item, file) }),
-        h("span", { class: "row-main" }, h("strong", null, item.name), h("span", { class: "sub" }, item.skus.map((s) => `${s.name} ${money(s.price)}${s.stock === null ? "" : ` · ${t("board.pieces", { n: s.stock })}`}`).join(" / "))),
-        item.isSoldOut && h("span", { class: "chip s-EXPIRED" }, t("shop.soldOut")),
-        h("button", {
-          type: "button", class: "small", role: "switch", "aria-checked": String(item.isAvailable), disabled: this.busy(item.id), onclick: () => this.setAvailable(item, !item.isAvailable),
-        }, item.isAvailable ? t("board.onSale") : t("board.offSale"))))))));
   }
 }

@@ -92,7 +92,7 @@ fragment BoardOrder on Order {
   id number pickupNumber state mode version note availableActions closeReason
   consumer { name } table { code } address { text }
   ${ORDER_LINES}
-  total ${MONEY}
+  total ${MONEY} refunded ${MONEY}
   delivery { id state eta pickupEta rider { id name } }
   placedAt paidAt acceptedAt readyAt pickedUpAt acceptBy promisedReadyAt eta
 }`;
@@ -124,6 +124,12 @@ export const REJECT_ORDER = orderAction("rejectOrder", "RejectOrder", ", $reason
 export const START_PREPARING = orderAction("startPreparing", "StartPreparing");
 export const MARK_READY = orderAction("markOrderReady", "MarkOrderReady");
 export const HAND_OVER = orderAction("handOverOrder", "HandOverOrder");
+export const REFUND_ORDER = `mutation RefundOrder($order: ID!, $amount: Int64!, $reason: String!, $key: String!) {
+  refundOrder(order: $order, amount: $amount, reason: $reason, idempotencyKey: $key) { __typename ... on Order { id version } ${REFUSAL} }
+}`;
+export const SET_STOCK = `mutation SetStock($sku: ID!, $stock: Int, $key: String!) {
+  setStock(sku: $sku, stock: $stock, idempotencyKey: $key) { __typename ... on Sku { id stock } ${REFUSAL} }
+}`;
 export const SET_STORE_STATUS = `mutation SetStoreStatus($store: ID!, $status: StoreStatus!) {
   setStoreStatus(store: $store, status: $status) { __typename ... on Store { id status isOpen } ${REFUSAL} }
 }`;
@@ -272,7 +278,7 @@ export const BY_VIEW = {
   },
   MERCHANT: {
     CLOCK, MY_STORES, STORE_PLACE, STORE_BOARD, STORE_STOCK, ACCEPT_ORDER, REJECT_ORDER, START_PREPARING, MARK_READY, HAND_OVER,
-    SET_STORE_STATUS, SET_ITEM_AVAILABILITY, REQUEST_PICTURE_UPLOAD, COMPLETE_PICTURE_UPLOAD, SET_ITEM_PICTURE, SET_STORE_LOGO,
+    REFUND_ORDER, SET_STOCK, SET_STORE_STATUS, SET_ITEM_AVAILABILITY, REQUEST_PICTURE_UPLOAD, COMPLETE_PICTURE_UPLOAD, SET_ITEM_PICTURE, SET_STORE_LOGO,
     QUEUE_BOARD_STAFF, TAKE_QUEUE_NUMBER, CALL_NEXT, CALL_TICKET, SEAT_TICKET,
     SKIP_TICKET, REQUEUE_TICKET, CANCEL_TICKET, SET_QUEUE_OPEN, STORE_DEVICES, DEVICE_HISTORY, REGISTER_DEVICE, PAIR_DEVICE,
     DISABLE_DEVICE, SEND_DEVICE_COMMAND, RESEND_DEVICE_COMMAND, CANCEL_DEVICE_COMMAND,

@@ -26,8 +26,9 @@ const gates = {};
 const moments = [];
 let playing = null;
 
-/** A terminal heard that an order reached a version. */
+/** A terminal heard that an order reached a version. What others order at the store is no comparison. */
 function observe({ terminal, order, number, version, type, state, delivery }) {
+  if (gates.consumer.screen?.tracking?.id !== order) return;
   const now = performance.now();
   const key = `${order}|${version}`;
   let moment = moments.find((m) => m.key === key);
@@ -41,7 +42,6 @@ function observe({ terminal, order, number, version, type, state, delivery }) {
 }
 
 function drawStrip() {
-  // A change that only one terminal follows (another store's order offered to the rider) is no comparison.
   const shown = moments.filter((m) => Object.keys(m.heard).length > 1).slice(0, KEEP);
   render(strip,
     h("div", { class: "moment-head" },
