@@ -79,7 +79,7 @@ CREATE_ITEM = _mutation(
     "id skus { id price { amount } } optionGroups { minSelected options { id } }",
 )  # fmt: skip
 STORE_MENU = _operation("""query StoreMenu($store: ID!) { store(id: $store) { id status menu { items {
-    id skus { id price { amount } } optionGroups { minSelected options { id } } } } } }""")
+    id isAvailable isSoldOut skus { id price { amount } } optionGroups { minSelected options { id } } } } } }""")
 ACCEPT_ORDER = _mutation(
     "acceptOrder", "order: ID!, prepMinutes: Int", "Order", "id version delivery { id state offer { rider { id } } }"
 )

@@ -37,13 +37,15 @@ NOTES: Final = (
 
 
 async def find_own_shop(api: Api, owner: Session, town: Town) -> Shop | None:
-    """The first store of the owner, put on the town's plane. Raises CallFailed."""
+    """The first store of the owner, put on the town's plane; None where nothing can be ordered. Raises CallFailed."""
     stores: list[dict[str, Any]] = await api.call(operations.MY_STORES, owner)
     if not stores:
         return None
     store = stores[0]
     x, y = town.plane.metres(Point(store["location"]["latitude"], store["location"]["longitude"]))
     menu = await read_menu(api, owner, store["id"])
+    if not menu:
+        return None
     return Shop(Restaurant(NAME, x, y), owner, store["id"], menu, store["minimumOrder"]["amount"])
 
 

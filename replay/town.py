@@ -226,9 +226,10 @@ class Builder:
 
 
 async def read_menu(api: Api, session: Session, store: str) -> list[Dish]:
-    """Everything to order at a store. Raises CallFailed."""
+    """Everything that can be ordered at a store. Raises CallFailed."""
     answer = await api.call(operations.STORE_MENU, session, store=store)
-    return [dish for category in answer["menu"] for item in category["items"] for dish in _dishes(item)]
+    items = [item for category in answer["menu"] for item in category["items"]]
+    return [dish for item in items if item["isAvailable"] and not item["isSoldOut"] for dish in _dishes(item)]
 
 
 def _dishes(item: dict[str, Any]) -> list[Dish]:

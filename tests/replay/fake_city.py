@@ -159,13 +159,15 @@ class FakeCity:
     def own_shop(self) -> str:
         """A store of somebody who is not of the run, who signs in as ``OWNER``; its id."""
 
-        def item(*prices: int) -> Any:
+        def item(*prices: int, sold_out: bool = False) -> Any:
             skus = [{"id": self.new("sku"), "price": {"amount": price}} for price in prices]
-            return {"id": self.new("itm"), "skus": skus, "optionGroups": []}
+            state = {"isAvailable": True, "isSoldOut": sold_out}
+            return {"id": self.new("itm"), "skus": skus, "optionGroups": [], **state}
 
         self.stores["sto_own"] = {
             "id": "sto_own", "phone": "+8613800000002", "location": {"latitude": 39.932, "longitude": 116.402},
-            "minimumOrder": {"amount": 2000}, "menu": [{"items": [item(2200, 2800), item(600)]}],
+            "minimumOrder": {"amount": 2000},
+            "menu": [{"items": [item(2200, 2800), item(600), item(900, sold_out=True)]}],
         }  # fmt: skip
         return "sto_own"
 

@@ -107,6 +107,7 @@ class LookedAt(FakeCity):
         super().__post_init__()
         self.visited = asyncio.Event()
         self.mine = ""
+        self.quoted: set[str] = set()
 
     def of_shop(self) -> list[dict[str, Any]]:
         return [order for order in self.orders.values() if order["store"] == "sto_own" and order["note"] != "mine"]
@@ -136,6 +137,17 @@ class LookedAt(FakeCity):
             self.on_acceptOrder("OWNER", self.mine, 5)
             asyncio.get_running_loop().call_later(0.1, self.on_markOrderReady, "OWNER", self.mine)
 
+    def on_createQuote(self, user: str, input: Any) -> Any:
+        if input["store"] == "sto_own":
+            dishes, juice, gone = (item["skus"] for item in self.stores["sto_own"]["menu"][0]["items"])
+            prices = {sku["id"]: sku["price"]["amount"] for sku in (*dishes, *juice)}
+            total = sum(line["quantity"] * prices[line["sku"]] for line in input["lines"])
+            if total < 2000:
+                return {"code": "BELOW_MINIMUM_ORDER", "message": "too little"}
+            self.quoted.update(line["sku"] for line in input["lines"])
+            assert not self.quoted & {sku["id"] for sku in gone}
+        return super().on_createQuote(user, input)
+
     def allowed(self, order: str, *states: str) -> bool:
         return self.orders[order]["state"] in states
 
@@ -164,6 +176,7 @@ async def test_people_of_the_demo_order_at_the_owners_shop_and_whoever_looks_on_
         first, second, *others = city.of_shop()
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
+    assert city.quoted, "for what comes to the minimum, of what is not sold out"
     assert first["state"] == "REJECTED" and first["delivery"] is None
     told = [event["type"] for event in city.log[f"order:{second['id']}"]]
     assert [told.count(step) for step in ("order.accepted", "order.preparing", "order.ready")] == [1, 1, 1]
