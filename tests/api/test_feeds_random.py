@@ -65,7 +65,7 @@ async def test_such_days_are_full(city: City) -> None:
 
 
 @pytest.mark.fuzz
-@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 async def test_many_days_add_up(city: City, steps: list[tuple[str, int]]) -> None:
     await spend(city, steps)
