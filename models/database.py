@@ -64,6 +64,11 @@ UNAVAILABLE: Final = (
 _MIGRATION_LOCK: Final = 7_205_759_403
 
 
+SESSION: Final = {"application_name": "hutong", "client_connection_check_interval": "2s"}
+"""Of every connection. By the second setting the server gives up a statement for which nobody waits any more: a
+cancellation that overtakes its statement is lost, and a process that is killed asks for none."""
+
+
 class _PooledConnection(asyncpg.Connection):
     """Saves the statement that resets a connection each time it goes back to the pool.
 
@@ -85,7 +90,7 @@ def tortoise_config(url: str, pool_size: int = 12) -> dict[str, Any]:
         "database": parts.path.lstrip("/") or "postgres",
         "minsize": min(2, pool_size),
         "maxsize": pool_size,
-        "application_name": "hutong",
+        "server_settings": SESSION,
         "connection_class": _PooledConnection,
     }
     return {
@@ -163,9 +168,7 @@ class Database:
         self._readers = Readers(self._connect, readers)
 
     async def _connect(self) -> asyncpg.Connection:
-        return await asyncpg.connect(
-            self.url, connection_class=_PooledConnection, server_settings={"application_name": "hutong"}
-        )
+        return await asyncpg.connect(self.url, connection_class=_PooledConnection, server_settings=SESSION)
 
     async def close(self) -> None:
         if self._readers is not None:

@@ -24,6 +24,7 @@ from pgqueuer.models import Job, Schedule
 from prometheus_client import Counter
 
 from core import logs
+from models.database import SESSION
 from services import devices, files, identity, payments, queueing, retention, webhooks
 from services.delivery import dispatch
 from services.ordering import actions as ordering
@@ -133,7 +134,7 @@ class JobRunner:
 
     async def _serve(self, lane: Lane) -> None:
         connection = await cast(Any, asyncpg).connect(
-            self._runtime.database.url, timeout=10, server_settings={"application_name": "hutong jobs"}
+            self._runtime.database.url, timeout=10, server_settings=SESSION | {"application_name": "hutong jobs"}
         )
         lost = asyncio.Event()
 

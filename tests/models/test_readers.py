@@ -52,14 +52,34 @@ async def test_a_cancelled_statement_is_given_up_by_the_server_too(database: Dat
         return await database.fetchval(running)
 
     tasks = [asyncio.create_task(database.fetch("SELECT pg_sleep(3000)")) for _ in range(2)]
-    while await count() < 2:
-        pass
-    for task in tasks:
-        task.cancel()
-    assert all(isinstance(r, asyncio.CancelledError) for r in await asyncio.gather(*tasks, return_exceptions=True))
-    while await count():
-        pass
+    async with asyncio.timeout(PATIENCE):
+        while await count() < 2:
+            pass
+        for task in tasks:
+            task.cancel()
+        assert all(isinstance(r, asyncio.CancelledError) for r in await asyncio.gather(*tasks, return_exceptions=True))
+        while await count():
+            pass
     assert len(set(await backends(database))) == 3, "as many connections as before"
+
+
+async def test_a_statement_whose_cancellation_got_lost_is_given_up_when_its_connection_is_gone(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(_connection: object, waiter: asyncio.Future[None], _done: object = None) -> None:
+        waiter.set_result(None)
+
+    monkeypatch.setattr(asyncpg.Connection, "_cancel", lost)
+    monkeypatch.setattr("models.readers._FAREWELL", 0.05)
+    task = asyncio.create_task(database.fetch("SELECT pg_sleep(3000) AS lost"))
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%AS lost' AND wait_event = 'PgSleep'"
+    async with asyncio.timeout(PATIENCE):
+        while not await database.fetchval(running):
+            pass
+        task.cancel()
+        await asyncio.wait([task])
+        while await database.fetchval(running):
+            pass
 
 
 async def test_those_who_wait_can_be_cancelled_and_the_others_get_their_turn(database: Database) -> None:
