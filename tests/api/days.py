@@ -31,12 +31,9 @@ CITY = """subscription ($city: ID!) { cityUpdates(city: $city) { cursor kind ove
     ridersOnline ridersBusy deliveriesWaiting queueWaiting ordersByState { state count } grossToday { amount } } } }"""
 
 COMMAND = "id state device { id } payload { __typename }"
-
 COMMANDS = f"""subscription ($after: String) {{ deviceCommands(after: $after) {{ cursor kind type reset {{ reason }}
     commands {{ {COMMAND} }} }} }}"""
-
 PENDING = f"{{ pendingCommands(first: 100) {{ {COMMAND} }} }}"
-
 DEVICES = """subscription ($store: ID!) { storeDevices(store: $store) { cursor kind
     devices { id name state pending problem store { id } } } }"""
 
@@ -45,9 +42,7 @@ RIDER_ORDER = ORDER_UPDATES.replace("availableActions", "number")
 STATE = "query ($id: ID!) { order(id: $id) { state mode delivery { id state rider { id } offer { rider { id } } } } }"
 
 LOSSLESS = ("board", "order", "tasks", "commands")
-
 AT = {"latitude": 39.911, "longitude": 116.413}
-
 FIXES = {"latitude": 39.912, "longitude": 116.414}
 
 

@@ -62,7 +62,9 @@ async def running_provider() -> AsyncIterator[Provider]:
     sandbox = SandboxWeChat(b"key of the sandbox")
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(Starlette(routes=sandbox.routes()), log_config=None, lifespan="off")
+    routed = Starlette(routes=sandbox.routes())
+    # One of its bad days is slowness, for which nobody waits at the end.
+    config = uvicorn.Config(routed, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
     server = Server(config)
     serving = asyncio.create_task(server.serve([listener]))
     await asyncio.wait_for(server.listening.wait(), PATIENCE)
