@@ -88,9 +88,9 @@ class Connection(asyncio.Protocol):
         if len(rest) < length:
             return False
         self._held = rest[length:]
+        self._transport.write(_PUBLISHED)  # from now on the time counts
         for feed in json.loads(rest[:length]):
             publish(str(feed))
-        self._transport.write(_PUBLISHED)
         return True
 
     def _frame(self) -> bool:
