@@ -19,28 +19,12 @@ from core.ids import encode
 from core.settings import Settings
 from gateway.documents import document_id
 from subscriptions import sse
-from tests.realtime import wire
 from tests.realtime.events import TOKEN, Browser, Event, browser
 from tests.realtime.log import append, new_feed, open_tails, reader, until
 from tests.realtime.wire import ALICE, WAITING, WATCH, Site, serve, stage
 
 NUMBERS = "subscription { numbers(upTo: 2) { value } }"
 ALICES = {"authorization": "Bearer alice"}
-
-
-@pytest.fixture(scope="module", params=["direct", "asgi"])
-async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    async with serve(direct=request.param == "direct") as running:
-        yield running
-
-
-@pytest.fixture
-async def site(shared: Site) -> AsyncIterator[Site]:
-    wire.STAGE = wire.Stage()
-    answers = dict(shared.doorman.answers)
-    yield shared
-    shared.doorman.answers = answers
-    await until(lambda: (shared.sockets.sockets, shared.sockets.operations) == (0, 0))
 
 
 @pytest.fixture
